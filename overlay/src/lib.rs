@@ -1,0 +1,7 @@
+//! Atoll: one peer-to-peer ring of native processes and browser tabs, over WebRTC.
+
+pub mod id;
+pub mod key;
+
+pub use id::Id;
+pub use key::{Identity, PeerKey};
