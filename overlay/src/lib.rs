@@ -2,6 +2,7 @@
 
 pub mod id;
 pub mod key;
+pub mod wire;
 
 pub use id::Id;
 pub use key::{Identity, PeerKey};

@@ -1,0 +1,229 @@
+//! The bodies of frames: what nodes say to each other.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::id::Id;
+
+/// The kinds of frames. The numbers are the wire's; they are never used again for something else.
+pub mod kind {
+    /// Who is at this end of a link: the first frame in each direction, before any other.
+    pub const HELLO: u8 = 1;
+    /// Are you there?
+    pub const PING: u8 = 2;
+    /// I am.
+    pub const PONG: u8 = 3;
+    /// The members that the sender has links to.
+    pub const NEIGHBOURS: u8 = 4;
+    /// Asks for the sender's [`RING`].
+    pub const ASK_RING: u8 = 5;
+    /// The predecessors and successors of the sender.
+    pub const RING: u8 = 6;
+    /// The sender leaves the ring; the body says who its neighbours were.
+    pub const LEAVE: u8 = 7;
+    /// The sender is about to close the link, and why.
+    pub const CLOSE: u8 = 8;
+
+    /// Kinds from here on are routed over the ring, those below stay on their link.
+    pub const FIRST_ROUTED: u8 = 32;
+    /// Who owns this key?
+    pub const FIND: u8 = 32;
+    /// The answer to [`FIND`].
+    pub const FOUND: u8 = 33;
+    /// A step in setting up a link.
+    pub const DIAL: u8 = 34;
+    /// A frame could not be delivered.
+    pub const UNREACHABLE: u8 = 35;
+    /// Records the hops it takes.
+    pub const TRACE: u8 = 36;
+    /// The answer to [`TRACE`].
+    pub const TRACED: u8 = 37;
+
+    /// Kinds from here on travel on the unreliable channel.
+    pub const FIRST_DATAGRAM: u8 = 64;
+    /// A packet of a session.
+    pub const DATAGRAM: u8 = 64;
+}
+
+/// The body of a frame, decoded.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Message {
+    /// Are you there?
+    Ping,
+    /// I am.
+    Pong,
+    /// The members that the sender has links to.
+    Neighbours(Neighbours),
+    /// Asks for the sender's view of the ring.
+    AskRing,
+    /// The sender's view of the ring.
+    Ring(RingView),
+    /// The sender leaves; these were its neighbours.
+    Leave(RingView),
+    /// The sender is about to close the link.
+    Close,
+    /// Who owns the key that the frame is addressed to? The number is given back in the answer.
+    Find(u32),
+    /// The answer to `Find`.
+    Found(Found),
+    /// A step in setting up a link.
+    Dial(Dial),
+    /// A frame could not be delivered.
+    Unreachable(Unreachable),
+    /// Records the hops it takes.
+    Trace(Trace),
+    /// The answer to `Trace`: the same hops, complete.
+    Traced(Trace),
+    /// A packet of a session, of no more than [`MAX_DATAGRAM`](super::MAX_DATAGRAM) bytes.
+    Datagram(Bytes),
+    /// A kind that a later version added.
+    Unknown {
+        /// Its kind.
+        kind: u8,
+        /// Its body, as it came.
+        body: Bytes,
+    },
+}
+
+impl Message {
+    /// The kind of the frame that carries this.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Message::Ping => kind::PING,
+            Message::Pong => kind::PONG,
+            Message::Neighbours(_) => kind::NEIGHBOURS,
+            Message::AskRing => kind::ASK_RING,
+            Message::Ring(_) => kind::RING,
+            Message::Leave(_) => kind::LEAVE,
+            Message::Close => kind::CLOSE,
+            Message::Find(_) => kind::FIND,
+            Message::Found(_) => kind::FOUND,
+            Message::Dial(_) => kind::DIAL,
+            Message::Unreachable(_) => kind::UNREACHABLE,
+            Message::Trace(_) => kind::TRACE,
+            Message::Traced(_) => kind::TRACED,
+            Message::Datagram(_) => kind::DATAGRAM,
+            Message::Unknown { kind, .. } => *kind,
+        }
+    }
+}
+
+/// What a node is to the ring.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Owns an arc and forwards for others.
+    #[default]
+    Member,
+    /// Only visits: speaks through a neighbour, owns no arc, forwards nothing.
+    Leaf,
+}
+
+/// The members that the sender has links to, itself left out.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Neighbours {
+    /// Whether the sender is a member of the ring itself.
+    pub member: bool,
+    /// At most [`MAX_NEIGHBOURS`](super::MAX_NEIGHBOURS) ids.
+    pub ids: Vec<Id>,
+}
+
+/// The ring as one node sees it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct RingView {
+    /// Whether the node is a member of the ring; one that joins is not yet.
+    pub member: bool,
+    /// Its predecessors, the nearest first, at most 2.
+    pub predecessors: Vec<Id>,
+    /// Its successor list, the nearest first, at most [`MAX_SUCCESSORS`](super::MAX_SUCCESSORS).
+    pub successors: Vec<Id>,
+}
+
+/// The answer to a lookup.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Found {
+    /// The number of the request.
+    pub request: u32,
+    /// How many hops the request took.
+    pub hops: u8,
+    /// The ring as the node that answers sees it.
+    pub view: RingView,
+}
+
+/// A step in setting up a link between two nodes; both ends give the attempt the number that the dialling one drew.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Dial {
+    /// Drawn at random by the node that dials.
+    pub attempt: u32,
+    /// What happens.
+    pub step: Step,
+}
+
+/// The steps of setting up a link, in their order.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// May I have a link with you?
+    Request {
+        /// What the dialling node is to the ring.
+        role: Role,
+        /// What it wants the link for.
+        purpose: Purpose,
+    },
+    /// Yes: send your offer. A place is kept for a few seconds.
+    Accept,
+    /// No.
+    Refuse {
+        /// Why not.
+        reason: Refusal,
+        /// Whom to try instead, at most [`MAX_ALTERNATIVES`](super::MAX_ALTERNATIVES) ids.
+        alternatives: Vec<Id>,
+    },
+    /// An offer, an answer or a candidate, as the links of both ends understand it; at most
+    /// [`MAX_DESCRIPTION`](super::MAX_DESCRIPTION) bytes.
+    Describe(String),
+}
+
+/// What a link is wanted for. It decides who gives way when places are short: the later gives way to the earlier.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// The two are neighbours on the ring, or believe so.
+    Ring,
+    /// A leaf attaches.
+    Leaf,
+    /// A busy session takes the direct way.
+    Direct,
+    /// A finger: a shortcut over the ring.
+    Finger,
+    /// The first link of a node that joins, or one between two rings that meet.
+    Join,
+}
+
+/// Why a link was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Refusal {
+    /// All places are taken by links that matter more.
+    Full,
+    /// The node is leaving, or is itself a leaf.
+    Closed,
+}
+
+/// Why a frame could not be delivered.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Unreachable {
+    /// Whom it was for.
+    pub peer: Id,
+    /// Whether the owner of that arc says that nobody holds this id; otherwise no way was found.
+    pub nobody: bool,
+}
+
+/// The hops that a frame took.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Trace {
+    /// The number of the request.
+    pub request: u32,
+    /// The nodes on the way in their order, the source left out; at most [`MAX_TRACE`](super::MAX_TRACE).
+    pub hops: Vec<Id>,
+}
