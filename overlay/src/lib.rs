@@ -2,6 +2,7 @@
 
 pub mod id;
 pub mod key;
+pub mod proto;
 pub mod wire;
 
 pub use id::Id;

@@ -60,7 +60,7 @@ impl Flags {
 /// How to reach nodes that own no arc of the ring: through a neighbour of theirs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Via {
-    /// Route to this node, which has a link to `dst`. Equal to `dst` when `dst` is a member.
+    /// Route to this node first, which puts `dst` here and routes on. Equal to `dst` when `dst` is a member.
     pub to: Id,
     /// Answer through this node, which has a link to `src`. Equal to `src` when `src` is a member.
     pub answer: Id,
@@ -161,6 +161,11 @@ impl Header {
         frame[2] = self.wire_flags();
         frame[3] = self.ttl;
         frame[16..22].copy_from_slice(&Id::new(self.bound).to_bytes());
+        if let Some(via) = self.via
+            && let Some(to) = frame.get_mut(FIXED..FIXED + Id::BYTES)
+        {
+            to.copy_from_slice(&via.to.to_bytes());
+        }
         true
     }
 

@@ -206,6 +206,8 @@ pub enum Purpose {
 pub enum Refusal {
     /// All places are taken by links that matter more.
     Full,
+    /// There is one already; if it is dead this side will notice within a second. Ask again then.
+    Linked,
     /// The node is leaving, or is itself a leaf.
     Closed,
 }

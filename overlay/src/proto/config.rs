@@ -1,0 +1,91 @@
+//! What can be set about a node's part in the ring. Every limit of the protocol is here or a constant beside its use.
+
+use std::time::Duration;
+
+use crate::wire::{MAX_SUCCESSORS, Role};
+
+/// The settings of a [`Proto`](super::Proto).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Whether the node becomes a member of the ring or only visits it.
+    pub role: Role,
+    /// Links that the node holds at most, being set up or open, whoever dialled: at least [`Config::MIN_LINKS`].
+    pub max_links: usize,
+    /// Entries in the successor list: the ring survives as long as no run of so many neighbours dies at once.
+    pub successors: usize,
+    /// Own fingers at most. The links that others choose to this node fill the rest of the budget.
+    pub fingers: usize,
+    /// How often a node compares its view of the ring with its successor's. Changes are told at once; this catches what was
+    /// lost on the way.
+    pub stabilize_every: Duration,
+    /// How often a node checks by a lookup over a distant link that it has its place in the one ring.
+    pub check_every: Duration,
+    /// How long changes of the neighbours are gathered before they are told.
+    pub gossip_delay: Duration,
+    /// A link that was silent for so long is asked for a sign of life. Zero: never, where the links themselves notice.
+    pub heartbeat_every: Duration,
+    /// A link that was silent for so long is avoided while there is another way.
+    pub suspect_after: Duration,
+    /// A link that was silent for so long is dead.
+    pub dead_after: Duration,
+    /// How long a peer may take to answer a request for a link.
+    pub request_timeout: Duration,
+    /// How long a link may take to open once the peer has agreed.
+    pub connect_timeout: Duration,
+    /// How long one try of a lookup may take.
+    pub lookup_timeout: Duration,
+    /// Tries of a lookup, each by another first hop.
+    pub lookup_tries: u8,
+    /// How long a joining node waits before it asks again for a member to join through. Doubles up to 16 times as much.
+    pub join_retry: Duration,
+    /// How long a peer that could not be linked is left alone.
+    pub failed_for: Duration,
+    /// How often an empty row of the finger table is tried again.
+    pub finger_every: Duration,
+}
+
+impl Config {
+    /// The smallest budget of links: two neighbours on each side, and room for the ring to change.
+    pub const MIN_LINKS: usize = 6;
+
+    /// The settings of a node with this budget of links.
+    pub fn with_links(max_links: usize) -> Self {
+        let max_links = max_links.max(Self::MIN_LINKS);
+        Config {
+            role: Role::Member,
+            max_links,
+            successors: 8,
+            fingers: max_links * 3 / 8,
+            stabilize_every: Duration::from_secs(1),
+            check_every: Duration::from_secs(5),
+            gossip_delay: Duration::from_millis(50),
+            heartbeat_every: Duration::from_secs(1),
+            suspect_after: Duration::from_millis(2500),
+            dead_after: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(5),
+            lookup_timeout: Duration::from_secs(1),
+            lookup_tries: 4,
+            join_retry: Duration::from_millis(500),
+            failed_for: Duration::from_secs(5),
+            finger_every: Duration::from_secs(2),
+        }
+    }
+
+    /// The settings with every number brought into its bounds.
+    pub(super) fn bounded(mut self) -> Self {
+        self.max_links = self.max_links.clamp(Self::MIN_LINKS, usize::from(u16::MAX));
+        self.successors = self.successors.clamp(2, MAX_SUCCESSORS);
+        self.fingers = self.fingers.min(self.max_links - 4).min(48);
+        self.lookup_tries = self.lookup_tries.max(1);
+        self
+    }
+}
+
+impl Default for Config {
+    /// A native node: 64 links.
+    fn default() -> Self {
+        Config::with_links(64)
+    }
+}

@@ -1,0 +1,401 @@
+//! Setting links up under the budget: whom to ask, whom to accept, who gives way.
+//!
+//! ```text
+//! dialler                              acceptor
+//!    │ Request (role, purpose)    ──▶     │  both keep a place from here on
+//!    │      ◀──   Accept │ Refuse         │
+//!    │ Describe (offer)           ──▶     │
+//!    │      ◀──   Describe (answer)       │  the link opens; each side proves its key on it
+//! ```
+//!
+//! When both dial each other at once, the node with the larger id drops its own attempt.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::seq::IteratorRandom;
+
+use super::links::{Link, LinkId, Route, State};
+use super::timer::{Time, Timer};
+use super::{Event, Output, Phase, Proto};
+use crate::id::Id;
+use crate::wire::{Dial, Flags, Frame, Header, MAX_ALTERNATIVES, Message, Purpose, Refusal, Role, Step, Via, kind};
+
+/// Peers that could not be linked, remembered at most.
+const MAX_FAILED: usize = 32;
+
+/// A link that was asked for to join, or by a ring neighbour that is not one yet, keeps its place for so long.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A peer that asks for a link while this side has one gets so long to show life on the old one.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// Peers to leave alone for a while, because no link to them opened.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Failed(Vec<(Id, Time)>);
+
+impl Failed {
+    pub(super) fn has(&self, id: Id) -> bool {
+        self.0.iter().any(|&(failed, _)| failed == id)
+    }
+
+    pub(super) fn insert(&mut self, id: Id, until: Time) {
+        self.0.retain(|&(failed, _)| failed != id);
+        if self.0.len() == MAX_FAILED {
+            self.0.remove(0);
+        }
+        self.0.push((id, until));
+    }
+
+    pub(super) fn expire(&mut self, now: Time) {
+        self.0.retain(|&(_, until)| until > now);
+    }
+
+    fn forgive(&mut self, id: Id) {
+        self.0.retain(|&(failed, _)| failed != id);
+    }
+}
+
+/// How much a link matters: those that matter least give way first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Worth {
+    Spare,
+    Finger,
+    Direct,
+    Leaf,
+    Ring,
+}
+
+impl Proto {
+    /// Begins to dial a peer, unless there is a link already. Whether a link is there or on its way now.
+    pub(super) fn want(&mut self, peer: Id, purpose: Purpose, route: Route, now: Time) -> bool {
+        if peer == self.me || self.phase == Phase::Left {
+            return false;
+        }
+        if let Some(link) = self.links.to_mut(peer) {
+            if purpose < link.purpose && link.dialled {
+                link.purpose = purpose;
+            }
+            return true;
+        }
+        if self.failed.has(peer) || !self.make_room(purpose, now) {
+            return false;
+        }
+        let attempt = self.rng.random();
+        self.stats.dials += 1;
+        let deadline = now.after(self.config.request_timeout);
+        let link = self.links.insert(|id| Link {
+            id,
+            peer,
+            role: Role::Member,
+            purpose,
+            dialled: true,
+            attempt,
+            route,
+            state: State::Requested,
+            since: now,
+            time: deadline,
+            member: false,
+            suspect: false,
+        });
+        self.timers.at_latest(Timer::Dial, deadline);
+        self.send_step(link, Step::Request { role: self.config.role, purpose }, now);
+        true
+    }
+
+    /// A step of a dial arrived, over the ring or by the signalling server.
+    pub(super) fn on_dial(&mut self, from: Id, route: Route, dial: Dial, now: Time) {
+        if from == self.me {
+            return;
+        }
+        let Dial { attempt, step } = dial;
+        if let Step::Request { role, purpose } = step {
+            return self.on_request(from, route, attempt, role, purpose, now);
+        }
+        let Some(link) = self.links.to(from).filter(|link| link.attempt == attempt && !link.is_open()) else { return };
+        let (id, state, purpose) = (link.id, link.state, link.purpose);
+        match step {
+            Step::Accept if state == State::Requested => self.connect(id, true, now),
+            Step::Refuse { reason: _, alternatives } if state == State::Requested => {
+                self.on_refused(id, from, purpose, &alternatives, now);
+            }
+            Step::Describe(description) if state == State::Connecting => {
+                self.outputs.push_back(Output::Described { link: id, description });
+            }
+            _ => {}
+        }
+    }
+
+    fn on_request(&mut self, from: Id, route: Route, attempt: u32, role: Role, purpose: Purpose, now: Time) {
+        if let Some(link) = self.links.to(from) {
+            let (id, state, dialled) = (link.id, link.state, link.dialled);
+            if state == State::Open {
+                self.probe(id, now);
+                return self.refuse(from, route, attempt, Refusal::Linked, now);
+            }
+            if dialled && self.me < from {
+                return;
+            }
+            self.links.remove(id);
+            self.outputs.push_back(Output::Close { link: id });
+        }
+        if self.config.role == Role::Leaf {
+            return self.refuse(from, route, attempt, Refusal::Closed, now);
+        }
+        if !self.admits(from, purpose) || !self.make_room(self.granted(from, purpose), now) {
+            return self.refuse(from, route, attempt, Refusal::Full, now);
+        }
+        self.failed.forgive(from);
+        let deadline = now.after(self.config.connect_timeout);
+        let link = self.links.insert(|id| Link {
+            id,
+            peer: from,
+            role,
+            purpose,
+            dialled: false,
+            attempt,
+            route,
+            state: State::Connecting,
+            since: now,
+            time: deadline,
+            member: false,
+            suspect: false,
+        });
+        self.send_step(link, Step::Accept, now);
+        self.connect(link, false, now);
+    }
+
+    fn connect(&mut self, link: LinkId, offers: bool, now: Time) {
+        let deadline = now.after(self.config.connect_timeout);
+        let Some(entry) = self.links.get_mut(link) else { return };
+        entry.state = State::Connecting;
+        entry.time = deadline;
+        let peer = entry.peer;
+        self.timers.at_latest(Timer::Dial, deadline);
+        self.outputs.push_back(Output::Connect { link, peer, offers });
+    }
+
+    /// The link end made a description for the other end.
+    pub(super) fn describe(&mut self, link: LinkId, description: String, now: Time) {
+        if self.links.get(link).is_some_and(|link| link.state == State::Connecting) {
+            self.send_step(link, Step::Describe(description), now);
+        }
+    }
+
+    pub(super) fn on_link_up(&mut self, link: LinkId, role: Role, now: Time) {
+        let Some(entry) = self.links.get_mut(link).filter(|link| !link.is_open()) else { return };
+        (entry.state, entry.role, entry.since, entry.time) = (State::Open, role, now, now);
+        let (peer, purpose, dialled) = (entry.peer, entry.purpose, entry.dialled);
+        self.failed.forgive(peer);
+        self.links.set_reach(link, self.me, &[]);
+        self.event(Event::PeerConnected(peer));
+        if self.config.heartbeat_every > Duration::ZERO && !self.timers.is_set(Timer::Heartbeat) {
+            self.timers.set(Timer::Heartbeat, now.after(self.config.heartbeat_every));
+        }
+        if self.phase == Phase::Member {
+            self.send_ring(link);
+        }
+        self.tell_neighbours(link);
+        self.gossip_soon(now);
+        self.ring.unsettle();
+        self.fingers_on_link_up(peer);
+        // A link is dialled to a member, but only its own word makes it one.
+        if dialled && matches!(purpose, Purpose::Join | Purpose::Leaf) && self.phase != Phase::Member {
+            if let Some(entry) = self.links.get_mut(link) {
+                entry.member = true;
+            }
+            self.join_on_link(link, purpose, dialled, now);
+        } else if self.phase == Phase::Member {
+            self.join_on_link(link, purpose, dialled, now);
+        }
+    }
+
+    /// The link failed: while it was set up, or open.
+    pub(super) fn on_link_down(&mut self, link: LinkId, now: Time) {
+        let Some(entry) = self.links.get(link) else { return };
+        if entry.is_open() {
+            self.drop_link(link, now);
+        } else {
+            self.dial_failed(link, self.config.failed_for, now);
+        }
+    }
+
+    /// Closes an open link from this side.
+    pub(super) fn close(&mut self, link: LinkId, now: Time) {
+        self.outputs.push_back(Output::Close { link });
+        self.drop_link(link, now);
+    }
+
+    fn drop_link(&mut self, link: LinkId, now: Time) {
+        let Some(entry) = self.links.remove(link) else { return };
+        if !entry.is_open() {
+            return;
+        }
+        self.event(Event::PeerDisconnected(entry.peer));
+        self.forget_neighbour(entry.peer);
+        self.fingers_on_link_down(entry.peer, now);
+        self.gossip_soon(now);
+        if self.links.open().next().is_none() {
+            let proper = self.failed.has(entry.peer);
+            self.on_isolated(proper, now);
+        }
+    }
+
+    /// A link did not open: leave the peer alone for a while.
+    fn dial_failed(&mut self, link: LinkId, pause: Duration, now: Time) {
+        let Some(entry) = self.links.remove(link) else { return };
+        self.stats.dials_failed += 1;
+        if entry.state == State::Connecting {
+            self.outputs.push_back(Output::Close { link });
+        }
+        self.failed.insert(entry.peer, now.after(pause));
+        self.forget_neighbour(entry.peer);
+        self.fingers_on_link_down(entry.peer, now);
+        if entry.dialled && matches!(entry.purpose, Purpose::Join | Purpose::Leaf) {
+            self.join_failed(now);
+        }
+    }
+
+    /// The peer said no.
+    fn on_refused(&mut self, link: LinkId, peer: Id, purpose: Purpose, alternatives: &[Id], now: Time) {
+        self.dial_failed(link, PROBE, now);
+        let me = self.me;
+        for &other in alternatives.iter().filter(|&&other| other != me && other != peer) {
+            match purpose {
+                Purpose::Ring => self.ring.hint(other, None),
+                Purpose::Join | Purpose::Leaf
+                    if self.phase != Phase::Member && self.want(other, purpose, Route::Signalling, now) =>
+                {
+                    break;
+                }
+                Purpose::Finger if self.finger_alternative(other, now) => {
+                    break;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn refuse(&mut self, to: Id, route: Route, attempt: u32, reason: Refusal, now: Time) {
+        let members = self.links.members().map(|link| link.peer).filter(|&id| id != to);
+        let mut alternatives: Vec<Id> = members.collect();
+        alternatives.sort_unstable_by_key(|id| id.distance(to));
+        alternatives.truncate(MAX_ALTERNATIVES);
+        self.send_dial(to, route, Dial { attempt, step: Step::Refuse { reason, alternatives } }, now);
+    }
+
+    /// Whether the owner of an arc, or a hop on the way, says that this peer cannot be reached.
+    pub(super) fn fail_requests_to(&mut self, peer: Id, now: Time) {
+        let requested =
+            self.links.to(peer).filter(|link| link.state == State::Requested && link.route != Route::Signalling);
+        if let Some(link) = requested.map(|link| link.id) {
+            self.dial_failed(link, self.config.failed_for, now);
+        }
+    }
+
+    pub(super) fn on_dial_timer(&mut self, now: Time) {
+        let late: Vec<LinkId> =
+            self.links.iter().filter(|link| !link.is_open() && link.time <= now).map(|link| link.id).collect();
+        for link in late {
+            self.dial_failed(link, self.config.failed_for, now);
+        }
+        if let Some(next) = self.links.iter().filter(|link| !link.is_open()).map(|link| link.time).min() {
+            self.timers.set(Timer::Dial, next);
+        }
+    }
+
+    /// A session is idle again.
+    pub(super) fn release_direct(&mut self, peer: Id, now: Time) {
+        let direct = self.links.open_to(peer).filter(|link| link.purpose == Purpose::Direct && link.dialled);
+        if let Some(link) = direct.cloned()
+            && self.worth(&link, now) <= Worth::Direct
+        {
+            self.close(link.id, now);
+        }
+    }
+
+    /// Closes links that joined this node once and serve nothing now.
+    pub(super) fn release_spare_links(&mut self, now: Time) {
+        let spare = |link: &&Link| link.is_open() && link.dialled && link.purpose == Purpose::Join;
+        let spare: Vec<Link> = self.links.iter().filter(spare).cloned().collect();
+        for link in spare.into_iter().filter(|link| now.since(link.since) > GRACE) {
+            if self.worth(&link, now) == Worth::Spare && self.links.members().count() > super::ring::NEAR * 2 {
+                self.close(link.id, now);
+            }
+        }
+    }
+
+    /// What an accepted link is held for: a peer that believes to be a ring neighbour, and is none, gets a lesser place.
+    fn granted(&self, from: Id, purpose: Purpose) -> Purpose {
+        if purpose == Purpose::Ring && self.phase == Phase::Member && !self.is_near(from) {
+            Purpose::Finger
+        } else {
+            purpose
+        }
+    }
+
+    /// Whether a peer may have a place, if there is one: the last places are kept for the ring's own needs.
+    fn admits(&self, from: Id, purpose: Purpose) -> bool {
+        if self.granted(from, purpose) == Purpose::Ring {
+            return true;
+        }
+        let near = self.links.iter().filter(|link| link.purpose == Purpose::Ring || self.is_near(link.peer)).count();
+        let kept = (2 * super::ring::NEAR).saturating_sub(near);
+        self.links.len() + kept < self.links.max()
+    }
+
+    /// Makes sure that a place is free, if need be by closing a link that matters less.
+    fn make_room(&mut self, purpose: Purpose, now: Time) -> bool {
+        if !self.links.is_full() {
+            return true;
+        }
+        let below = if purpose == Purpose::Ring { Worth::Ring } else { Worth::Finger };
+        let worth = |link: &Link| self.worth(link, now);
+        let Some(least) = self.links.iter().map(worth).min().filter(|&least| least < below) else { return false };
+        let victims: Vec<LinkId> = self.links.iter().filter(|link| worth(link) == least).map(|link| link.id).collect();
+        let Some(victim) = victims.into_iter().choose(&mut self.rng) else { return false };
+        self.stats.evicted += 1;
+        if self.links.get(victim).is_some_and(Link::is_open) {
+            self.send_on(victim, Message::Close);
+            self.close(victim, now);
+        } else {
+            self.dial_failed(victim, PROBE, now);
+        }
+        true
+    }
+
+    fn worth(&self, link: &Link, now: Time) -> Worth {
+        let young = now.since(link.since) < GRACE;
+        match link.purpose {
+            _ if link.is_open() && self.is_near(link.peer) && link.role == Role::Member => Worth::Ring,
+            Purpose::Ring if young => Worth::Ring,
+            Purpose::Join if young => Worth::Direct,
+            Purpose::Ring | Purpose::Join if self.fingers.has(link.peer) => Worth::Finger,
+            Purpose::Ring | Purpose::Join => Worth::Spare,
+            Purpose::Finger => Worth::Finger,
+            Purpose::Direct => Worth::Direct,
+            Purpose::Leaf => Worth::Leaf,
+        }
+    }
+
+    fn send_step(&mut self, link: LinkId, step: Step, now: Time) {
+        let Some(entry) = self.links.get(link) else { return };
+        let dial = Dial { attempt: entry.attempt, step };
+        self.send_dial(entry.peer, entry.route, dial, now);
+    }
+
+    fn send_dial(&mut self, peer: Id, route: Route, dial: Dial, now: Time) {
+        match route {
+            Route::Signalling => self.outputs.push_back(Output::Signal { to: peer, dial }),
+            Route::Ring(via) => {
+                self.send_to(peer, via, Flags::REPORT, Message::Dial(dial), now);
+            }
+            Route::Through(member) => {
+                let Some(link) = self.links.open_to(member).map(|link| link.id) else { return };
+                let via = Some(Via { to: member, answer: member });
+                let header = Header { flags: Flags::REPORT, via, ..Header::new(kind::DIAL, self.me, peer) };
+                self.outputs.push_back(Output::Send { link, frame: Frame { header, message: Message::Dial(dial) } });
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The finger table: links that jump over the ring.
+//!
+//! Under a hard budget of links, Chord's fingers at `id + 2^row` are poor. A node has a few fingers of its own (6 of 16 links), each
+//! a *random member of an arc*; the arcs are spaced geometrically, from the nearest neighbours to the far side of the ring, and lie
+//! on either side by chance. Links are used both ways, so that others' fingers serve as well. (Kleinberg's small worlds: "The
+//! small-world phenomenon", STOC 2000; the figures are in `docs/architecture.md`.)
+
+use rand::RngExt;
+
+use super::links::Route;
+use super::lookup::{Answer, LookupError, Token, Why};
+use super::timer::{Time, Timer};
+use super::{Phase, Proto};
+use crate::id::Id;
+use crate::wire::Purpose;
+
+/// When the estimate of the ring's size changes by this factor, the arcs are laid anew.
+const REARRANGE_AT: f64 = 1.5;
+
+/// The smallest factor from one arc to the next: more fingers than that gives would be neighbours of each other.
+const MIN_RATIO: f64 = 2.0;
+
+/// One row of the finger table as the application sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Finger {
+    /// The row in whose arc `[self + 2^row, self + 2^(row + 1))` the peer lies.
+    pub row: u32,
+    /// The peer.
+    pub peer: Id,
+    /// Whether it was chosen as a finger by this node, or is linked for another reason.
+    pub own: bool,
+}
+
+/// An arc to reach into, and with whom.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Arc {
+    /// Distances from this node, from the nearest to the furthest.
+    nearest: u64,
+    furthest: u64,
+    clockwise: bool,
+    peer: Option<Id>,
+}
+
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Fingers {
+    arcs: Vec<Arc>,
+    /// The estimate of the ring's size that the arcs were laid for.
+    size: f64,
+    /// The row to fill next.
+    next: usize,
+    /// Requests to refresh a row that wait for their link to open.
+    waiting: Vec<(Token, Id)>,
+}
+
+/// Requests to refresh a row that wait for their link, at most.
+const MAX_WAITING: usize = 64;
+
+impl Fingers {
+    pub(super) fn has(&self, peer: Id) -> bool {
+        self.arcs.iter().any(|arc| arc.peer == Some(peer))
+    }
+}
+
+impl Arc {
+    fn contains(&self, me: Id, id: Id) -> bool {
+        let distance = if self.clockwise { me.clockwise_to(id) } else { id.clockwise_to(me) };
+        (self.nearest..=self.furthest).contains(&distance)
+    }
+}
+
+impl Proto {
+    /// The finger table: every member with an open link, by the row of the table that it stands in.
+    pub fn fingers(&self) -> Vec<Finger> {
+        let finger = |peer| Some(Finger { row: self.me.row_of(peer)?, peer, own: self.fingers.has(peer) });
+        let mut fingers: Vec<Finger> = self.links.members().filter_map(|link| finger(link.peer)).collect();
+        fingers.sort_unstable_by_key(|finger| (finger.row, self.me.clockwise_to(finger.peer)));
+        fingers
+    }
+
+    /// How many nodes the ring has, from how densely the successor list covers its arc.
+    pub fn estimated_size(&self) -> f64 {
+        let successors = &self.ring.successors;
+        match successors.last() {
+            Some(&last) if successors.len() == self.config.successors => {
+                let ring = (Id::MAX.number() + 1) as f64;
+                successors.len() as f64 * ring / self.me.clockwise_to(last) as f64
+            }
+            _ => successors.len() as f64 + 1.0,
+        }
+    }
+
+    pub(super) fn on_fingers_timer(&mut self, now: Time) {
+        if self.phase != Phase::Member {
+            return;
+        }
+        self.lay_arcs();
+        if !self.lookups.seeks_finger() {
+            self.fill_next_arc(now);
+        }
+        let missing = self.fingers.arcs.iter().any(|arc| arc.peer.is_none());
+        let wait = if missing { self.config.finger_every / 8 } else { self.config.finger_every * 4 };
+        let wait = self.jittered(wait);
+        self.timers.set(Timer::Fingers, now.after(wait));
+    }
+
+    /// Lays the arcs for the present size of the ring: q arcs from the nearest neighbours to half the ring, by the ratio
+    /// `(N / 2)^(1 / q)`.
+    fn lay_arcs(&mut self) {
+        let size = self.estimated_size();
+        let steady = (self.fingers.size / REARRANGE_AT..=self.fingers.size * REARRANGE_AT).contains(&size);
+        if steady {
+            return;
+        }
+        self.fingers.size = size;
+        self.fingers.arcs.clear();
+        let reach = size / 2.0;
+        if reach <= MIN_RATIO {
+            return;
+        }
+        let count = (self.config.fingers as f64).min(reach.log2().floor()).max(0.0);
+        let ratio = reach.powf(1.0 / count);
+        let unit = (Id::MAX.number() + 1) as f64 / size;
+        for index in 0..count as i32 {
+            let nearest = (unit * ratio.powi(index)) as u64;
+            let furthest = (unit * ratio.powi(index + 1)) as u64;
+            let clockwise = self.rng.random();
+            self.fingers.arcs.push(Arc { nearest, furthest, clockwise, peer: None });
+        }
+        let me = self.me;
+        let dialled = self.links.members().filter(|link| link.dialled && link.purpose == Purpose::Finger);
+        for link in dialled {
+            if let Some(arc) =
+                self.fingers.arcs.iter_mut().find(|arc| arc.peer.is_none() && arc.contains(me, link.peer))
+            {
+                arc.peer = Some(link.peer);
+            }
+        }
+    }
+
+    fn fill_next_arc(&mut self, now: Time) {
+        let count = self.fingers.arcs.len();
+        let next = self.fingers.next;
+        let Some(index) = (0..count).map(|i| (next + i) % count).find(|&i| self.fingers.arcs[i].peer.is_none()) else {
+            return;
+        };
+        self.fingers.next = index + 1;
+        let arc = self.fingers.arcs[index].clone();
+        let distance = self.rng.random_range(arc.nearest..=arc.furthest.max(arc.nearest));
+        let key = if arc.clockwise { self.me.plus(distance) } else { self.me.minus(distance) };
+        self.start_lookup(key, false, Why::Finger(index), None, now);
+    }
+
+    /// A random member for an arc of the table was found.
+    pub(super) fn on_finger_found(&mut self, index: usize, peer: Id, now: Time) {
+        let me = self.me;
+        let Some(arc) = self.fingers.arcs.get_mut(index) else { return };
+        if peer == me || !arc.contains(me, peer) {
+            return;
+        }
+        arc.peer = Some(peer);
+        if !self.want(peer, Purpose::Finger, Route::Ring(None), now)
+            && let Some(arc) = self.fingers.arcs.get_mut(index)
+        {
+            arc.peer = None;
+        }
+    }
+
+    /// A peer that was asked to be a finger named another instead. Whether that one is dialled now.
+    pub(super) fn finger_alternative(&mut self, peer: Id, now: Time) -> bool {
+        let me = self.me;
+        let Some(index) = self.fingers.arcs.iter().position(|arc| arc.peer.is_none() && arc.contains(me, peer)) else {
+            return false;
+        };
+        self.on_finger_found(index, peer, now);
+        self.fingers.has(peer)
+    }
+
+    pub(super) fn fingers_on_link_up(&mut self, peer: Id) {
+        let waiting = std::mem::take(&mut self.fingers.waiting);
+        let (done, rest) = waiting.into_iter().partition(|&(_, wanted)| wanted == peer);
+        self.fingers.waiting = rest;
+        for (token, _) in done as Vec<(Token, Id)> {
+            self.answer(token, Answer::Finger(Ok(peer)));
+        }
+    }
+
+    pub(super) fn fingers_on_link_down(&mut self, peer: Id, now: Time) {
+        let mut lost = false;
+        for arc in self.fingers.arcs.iter_mut().filter(|arc| arc.peer == Some(peer)) {
+            arc.peer = None;
+            lost = true;
+        }
+        if lost && self.phase == Phase::Member {
+            self.timers.at_latest(Timer::Fingers, now.after(self.config.finger_every / 8));
+        }
+        let waiting = std::mem::take(&mut self.fingers.waiting);
+        let (failed, rest) = waiting.into_iter().partition(|&(_, wanted)| wanted == peer);
+        self.fingers.waiting = rest;
+        for (token, _) in failed as Vec<(Token, Id)> {
+            self.answer(token, Answer::Finger(Err(LookupError::Refused)));
+        }
+    }
+
+    /// The application wants a row refreshed.
+    pub(super) fn update_finger(&mut self, token: Token, row: u32, now: Time) {
+        if row >= Id::BITS {
+            return self.answer(token, Answer::Finger(Err(LookupError::EmptyRow)));
+        }
+        let distance = self.rng.random_range(1 << row..2 << row);
+        self.start_lookup(self.me.plus(distance), false, Why::Row(row, token), None, now);
+    }
+
+    pub(super) fn on_row_found(&mut self, row: u32, token: Token, peer: Id, now: Time) {
+        if self.me.row_of(peer) != Some(row) {
+            return self.answer(token, Answer::Finger(Err(LookupError::EmptyRow)));
+        }
+        if self.links.is_open_to(peer) {
+            return self.answer(token, Answer::Finger(Ok(peer)));
+        }
+        if self.fingers.waiting.len() < MAX_WAITING && self.want(peer, Purpose::Finger, Route::Ring(None), now) {
+            self.fingers.waiting.push((token, peer));
+        } else {
+            self.answer(token, Answer::Finger(Err(LookupError::Refused)));
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Requests that are routed over the ring, matched with their answers: who owns a key, and by which hops a peer is reached.
+
+use std::time::Duration;
+
+use super::links::LinkId;
+use super::timer::{Time, Timer};
+use super::{Output, Phase, Proto};
+use crate::id::Id;
+use crate::wire::{Flags, Found, Frame, Header, Message, RingView, TTL, Trace, kind};
+use rand::RngExt;
+
+/// Lookups and traces under way at most, the protocol's own among them.
+const MAX_LOOKUPS: usize = 128;
+
+/// How long a trace may take.
+const TRACE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The application's name for a request, given back with the answer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Token(pub u64);
+
+/// The owner of a key.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Owner {
+    /// Its id.
+    pub id: Id,
+    /// Hops that the request took to it.
+    pub hops: u8,
+    /// Its neighbours, as it says.
+    pub view: RingView,
+}
+
+/// The answer to a request of the application.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// To [`Input::Lookup`](super::Input::Lookup).
+    Lookup(Result<Owner, LookupError>),
+    /// To [`Input::Trace`](super::Input::Trace): the nodes on the way in their order, the peer last.
+    Trace(Result<Vec<Id>, LookupError>),
+    /// To [`Input::UpdateFinger`](super::Input::UpdateFinger): the member that now stands in the row.
+    Finger(Result<Id, LookupError>),
+}
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookupError {
+    /// No answer came in time, by any of several ways.
+    #[error("no answer in time; the ring may be repairing itself, try again")]
+    TimedOut,
+    /// The owner of the arc says that nobody holds this id.
+    #[error("no node holds this id")]
+    NoSuchPeer,
+    /// No way to the peer was found.
+    #[error("no way to the peer was found; the ring may be repairing itself, try again")]
+    NoWay,
+    /// The node is not on a ring yet, or no longer.
+    #[error("the node is not on a ring")]
+    NotJoined,
+    /// Too many requests are under way.
+    #[error("too many lookups at once; at most {MAX_LOOKUPS}")]
+    Busy,
+    /// No member stands in this row of the finger table.
+    #[error("no member stands in this row of the finger table")]
+    EmptyRow,
+    /// The member that was found for the row has no place for another link.
+    #[error("the member found for this row has no free place for a link")]
+    Refused,
+}
+
+/// What a lookup is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    /// This node's own place.
+    Place,
+    /// Whether a member that the signalling server named is on this ring.
+    Sample,
+    /// A member for one of this node's fingers.
+    Finger(usize),
+    /// A member for a row that the application wants refreshed.
+    Row(u32, Token),
+    /// The application's.
+    Application(Token),
+    /// Not a lookup: the hops to a peer, for the application.
+    Trace(Token),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Lookup {
+    request: u32,
+    key: Id,
+    before: bool,
+    why: Why,
+    /// Ask this neighbour, whatever the tables say.
+    over: Option<(LinkId, Id)>,
+    first_hop: Option<LinkId>,
+    tries_left: u8,
+    deadline: Time,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Lookups(Vec<Lookup>);
+
+impl Lookups {
+    pub(super) fn seeks_place(&self) -> bool {
+        self.0.iter().any(|lookup| lookup.why == Why::Place)
+    }
+
+    pub(super) fn seeks_finger(&self) -> bool {
+        self.0.iter().any(|lookup| matches!(lookup.why, Why::Finger(_)))
+    }
+
+    fn take(&mut self, request: u32, trace: bool) -> Option<Lookup> {
+        let is = |lookup: &Lookup| lookup.request == request && matches!(lookup.why, Why::Trace(_)) == trace;
+        let at = self.0.iter().position(is)?;
+        Some(self.0.swap_remove(at))
+    }
+}
+
+impl Proto {
+    pub(super) fn look_up(&mut self, token: Token, key: Id, now: Time) {
+        self.start_lookup(key, false, Why::Application(token), None, now);
+    }
+
+    pub(super) fn trace(&mut self, token: Token, peer: Id, now: Time) {
+        if peer == self.me {
+            return self.answer(token, Answer::Trace(Ok(Vec::new())));
+        }
+        let Some(request) = self.admit(peer, false, Why::Trace(token), None, now.after(TRACE_TIMEOUT), 1) else {
+            return;
+        };
+        let trace = Message::Trace(Trace { request, hops: Vec::new() });
+        self.send_to(peer, None, Flags::REPORT, trace, now);
+    }
+
+    /// Looks a key up: its owner, or the member before it. `over`: by this link first.
+    pub(super) fn start_lookup(&mut self, key: Id, before: bool, why: Why, over: Option<LinkId>, now: Time) {
+        let over = over.and_then(|link| self.links.get(link)).map(|link| (link.id, link.peer));
+        let deadline = now.after(self.config.lookup_timeout);
+        if let Some(request) = self.admit(key, before, why, over, deadline, self.config.lookup_tries) {
+            self.send_lookup(request, now);
+        }
+    }
+
+    fn admit(
+        &mut self,
+        key: Id,
+        before: bool,
+        why: Why,
+        over: Option<(LinkId, Id)>,
+        deadline: Time,
+        tries: u8,
+    ) -> Option<u32> {
+        let refused = if self.phase == Phase::Joining && why != Why::Place {
+            Some(LookupError::NotJoined)
+        } else if self.lookups.0.len() >= MAX_LOOKUPS {
+            Some(LookupError::Busy)
+        } else {
+            None
+        };
+        if let Some(error) = refused {
+            self.lookup_failed(why, key, error);
+            return None;
+        }
+        let request = self.rng.random();
+        self.lookups.0.push(Lookup {
+            request,
+            key,
+            before,
+            why,
+            over,
+            first_hop: None,
+            tries_left: tries - 1,
+            deadline,
+        });
+        self.timers.at_latest(Timer::Lookup, deadline);
+        Some(request)
+    }
+
+    fn send_lookup(&mut self, request: u32, now: Time) {
+        let Some(lookup) = self.lookups.0.iter().find(|lookup| lookup.request == request).cloned() else { return };
+        let message = Message::Find(request);
+        let flags = Self::key_flags(lookup.before);
+        let first_hop = match lookup.over {
+            Some((link, through)) => {
+                let header = self.header(kind::FIND, lookup.key, None, flags);
+                // Answers cannot be routed to this node by another ring: they come back through the neighbour that was asked.
+                let via = Some(crate::wire::Via { to: through, answer: through });
+                let header = Header { ttl: TTL - 1, via, ..header };
+                self.outputs.push_back(Output::Send { link, frame: Frame { header, message } });
+                Some(link)
+            }
+            None => self.send_avoiding(lookup.key, None, flags, message, lookup.first_hop, now),
+        };
+        if let Some(lookup) = self.lookups.0.iter_mut().find(|lookup| lookup.request == request) {
+            lookup.first_hop = first_hop;
+        }
+    }
+
+    /// Somebody looks up a key that this node owns, or stands before.
+    pub(super) fn on_find(&mut self, header: &Header, request: u32, now: Time) {
+        let hops = TTL.saturating_sub(header.ttl);
+        let found = Found { request, hops, view: self.view() };
+        self.send_to(header.src, header.answer_through(), Flags::default(), Message::Found(found), now);
+    }
+
+    pub(super) fn on_found(&mut self, from: Id, found: Found, now: Time) {
+        let Some(lookup) = self.lookups.take(found.request, false) else { return };
+        match lookup.why {
+            Why::Place => self.on_place(from, found.view, lookup.over.map(|(_, peer)| peer)),
+            Why::Sample if from != lookup.key => self.on_stranger(lookup.key, now),
+            Why::Finger(index) => self.on_finger_found(index, from, now),
+            Why::Row(row, token) => self.on_row_found(row, token, from, now),
+            Why::Application(token) => {
+                let owner = Owner { id: from, hops: found.hops, view: found.view };
+                self.answer(token, Answer::Lookup(Ok(owner)));
+            }
+            Why::Sample | Why::Trace(_) => {}
+        }
+    }
+
+    pub(super) fn on_traced(&mut self, trace: Trace) {
+        if let Some(Lookup { why: Why::Trace(token), .. }) = self.lookups.take(trace.request, true) {
+            self.answer(token, Answer::Trace(Ok(trace.hops)));
+        }
+    }
+
+    pub(super) fn fail_traces_to(&mut self, peer: Id, error: LookupError) {
+        let is = |lookup: &Lookup| lookup.key == peer && matches!(lookup.why, Why::Trace(_));
+        let failed: Vec<Why> = self.lookups.0.iter().filter(|&lookup| is(lookup)).map(|lookup| lookup.why).collect();
+        self.lookups.0.retain(|lookup| !is(lookup));
+        failed.into_iter().for_each(|why| self.lookup_failed(why, peer, error));
+    }
+
+    pub(super) fn on_lookup_timer(&mut self, now: Time) {
+        let late: Vec<u32> =
+            self.lookups.0.iter().filter(|lookup| lookup.deadline <= now).map(|lookup| lookup.request).collect();
+        for request in late {
+            let Some(at) = self.lookups.0.iter().position(|lookup| lookup.request == request) else { continue };
+            if self.lookups.0[at].tries_left == 0 {
+                let lookup = self.lookups.0.swap_remove(at);
+                self.lookup_failed(lookup.why, lookup.key, LookupError::TimedOut);
+                continue;
+            }
+            let lookup = &mut self.lookups.0[at];
+            lookup.tries_left -= 1;
+            lookup.deadline = now.after(self.config.lookup_timeout);
+            self.send_lookup(request, now);
+        }
+        if let Some(next) = self.lookups.0.iter().map(|lookup| lookup.deadline).min() {
+            self.timers.set(Timer::Lookup, next);
+        }
+    }
+
+    fn lookup_failed(&mut self, why: Why, _key: Id, error: LookupError) {
+        match why {
+            Why::Application(token) => self.answer(token, Answer::Lookup(Err(error))),
+            Why::Trace(token) => self.answer(token, Answer::Trace(Err(error))),
+            Why::Row(_, token) => self.answer(token, Answer::Finger(Err(error))),
+            Why::Place | Why::Sample | Why::Finger(_) => {}
+        }
+    }
+
+    pub(super) fn answer(&mut self, token: Token, answer: Answer) {
+        self.outputs.push_back(Output::Answer { token, answer });
+    }
+}

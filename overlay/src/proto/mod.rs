@@ -1,0 +1,525 @@
+//! The protocol of the ring: a state machine without sockets, clocks, threads or randomness of its own.
+//!
+//! **The contract.** Feed one [`Input`] with [`Proto::handle`], or let time pass with [`Proto::handle_timeout`] when
+//! [`Proto::poll_timeout`] is due; then call [`Proto::poll_output`] until it gives `None`, and carry each [`Output`] out in
+//! that order. Time never runs backwards. Two runs with one seed and the same inputs are identical, byte for byte.
+//!
+//! The simulator, the native node and the browser run this type. It follows Chord (Stoica et al., SIGCOMM 2001) as corrected
+//! by Pamela Zave ("Reasoning about identifier spaces: how to make Chord correct", IEEE TSE 2017), under a hard budget of
+//! links that are used in both directions. Each part has a file: [`ring`], [`join`], [`dial`], [`links`], [`fingers`], [`route`],
+//! [`lookup`], [`liveness`].
+
+mod config;
+mod dial;
+mod fingers;
+mod join;
+mod links;
+mod liveness;
+mod lookup;
+mod ring;
+mod route;
+mod timer;
+
+use std::collections::VecDeque;
+
+use rand::SeedableRng;
+use rand_pcg::Pcg32;
+
+pub use config::Config;
+pub use fingers::Finger;
+pub use links::LinkId;
+pub use lookup::{Answer, LookupError, Owner, Token};
+pub use route::{DropReason, Hop};
+pub use timer::Time;
+
+use crate::id::Id;
+use crate::wire::{Dial, Flags, Frame, Header, Message, Purpose, Role, Via, kind};
+use dial::Failed;
+use fingers::Fingers;
+use join::Joining;
+use links::{Links, State};
+use lookup::Lookups;
+use ring::Ring;
+use timer::{Timer, Timers};
+
+/// What happens to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A frame came over an open link.
+    Frame {
+        /// The link that it came over.
+        link: LinkId,
+        /// What came.
+        frame: Frame,
+    },
+    /// The signalling server relayed a step of a dial.
+    Signal {
+        /// The node that sent it; the server vouches for it.
+        from: Id,
+        /// The step.
+        dial: Dial,
+    },
+    /// The signalling server named members of the ring, after a node registered, and from time to time.
+    Members {
+        /// There are none: this node founds the ring.
+        found: bool,
+        /// Some members, chosen at random.
+        members: Vec<Id>,
+    },
+    /// The link end has a description for the other end.
+    Describe {
+        /// The link being set up.
+        link: LinkId,
+        /// An offer, an answer, or a candidate.
+        description: String,
+    },
+    /// The link is open and its other end has proved who it is.
+    LinkUp {
+        /// The link.
+        link: LinkId,
+        /// What the peer is to the ring.
+        role: Role,
+    },
+    /// The link failed or was closed.
+    LinkDown {
+        /// The link.
+        link: LinkId,
+    },
+    /// Find the owner of a key. The answer comes as [`Output::Answer`].
+    Lookup {
+        /// Given back with the answer.
+        token: Token,
+        /// The key.
+        key: Id,
+    },
+    /// Record the hops to a peer. The answer comes as [`Output::Answer`].
+    Trace {
+        /// Given back with the answer.
+        token: Token,
+        /// The peer.
+        peer: Id,
+    },
+    /// Refresh a row of the finger table with a random member of `[self + 2^row, self + 2^(row + 1))`. The answer comes as
+    /// [`Output::Answer`].
+    UpdateFinger {
+        /// Given back with the answer.
+        token: Token,
+        /// 0 to 47.
+        row: u32,
+    },
+    /// A session with this peer is busy: hold a direct link, when the budget allows.
+    WantDirect(Id),
+    /// The session is idle again: the direct link may go.
+    ReleaseDirect(Id),
+    /// Leave the ring properly: tell the neighbours, close the links.
+    Leave,
+}
+
+/// What the caller has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a frame over an open link.
+    Send {
+        /// The link.
+        link: LinkId,
+        /// The frame.
+        frame: Frame,
+    },
+    /// Have the signalling server relay a step of a dial.
+    Signal {
+        /// The registered node that it is for.
+        to: Id,
+        /// The step.
+        dial: Dial,
+    },
+    /// Ask the signalling server for members to join through.
+    FindMembers,
+    /// Both sides have agreed: set a link up.
+    Connect {
+        /// The new link.
+        link: LinkId,
+        /// The node that must prove to be at the other end.
+        peer: Id,
+        /// Whether this side makes the offer.
+        offers: bool,
+    },
+    /// The other end of a link being set up sent this description.
+    Described {
+        /// The link.
+        link: LinkId,
+        /// An offer, an answer, or a candidate. Untrusted.
+        description: String,
+    },
+    /// Close a link, or stop setting it up. What was sent before may still go out. The link is not heard of again.
+    Close {
+        /// The link.
+        link: LinkId,
+    },
+    /// A packet for this node's sessions.
+    Datagram {
+        /// Who claims to have sent it.
+        from: Id,
+        /// The neighbour to answer through, when the sender is not a member.
+        via: Option<Id>,
+        /// The packet.
+        packet: bytes::Bytes,
+    },
+    /// A frame to this peer that asked for a report came to nothing.
+    Unreachable {
+        /// The peer.
+        peer: Id,
+        /// The owner of its arc says that nobody holds the id; otherwise no way was found.
+        nobody: bool,
+    },
+    /// The answer to a request of the application.
+    Answer {
+        /// The token of the request.
+        token: Token,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Something that the application may want to know.
+    Event(Event),
+}
+
+/// What happens to a node's place on the ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The node is a member of the ring, or as a leaf attached to it.
+    Joined,
+    /// All links are gone: the node joins anew.
+    Isolated,
+    /// A link to this peer opened.
+    PeerConnected(Id),
+    /// The link to this peer is gone.
+    PeerDisconnected(Id),
+    /// The nearest neighbours changed.
+    RingChanged {
+        /// The node before this one.
+        predecessor: Option<Id>,
+        /// The node after this one.
+        successor: Option<Id>,
+    },
+    /// The node has left.
+    Left,
+}
+
+/// How far a node has come.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Phase {
+    /// Looking for its place.
+    Joining,
+    /// Owns an arc and forwards.
+    Member,
+    /// A leaf with at least one neighbour.
+    Attached,
+    /// Has left for good.
+    Left,
+}
+
+/// Counters of one node since it began.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Stats {
+    /// Frames that ended at this node undelivered.
+    pub dropped: u64,
+    /// Frames of a kind that this version does not know.
+    pub unknown: u64,
+    /// Frames that broke the rules, such as a routed message on its link alone.
+    pub invalid: u64,
+    /// Links that this node asked for.
+    pub dials: u64,
+    /// Links that were refused or did not open.
+    pub dials_failed: u64,
+    /// Links that were given up for one that matters more.
+    pub evicted: u64,
+    /// Links whose peer fell silent.
+    pub dead: u64,
+}
+
+/// One node's part in the ring.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Proto {
+    me: Id,
+    config: Config,
+    rng: Pcg32,
+    phase: Phase,
+    joining: Joining,
+    ring: Ring,
+    links: Links,
+    failed: Failed,
+    fingers: Fingers,
+    lookups: Lookups,
+    timers: Timers,
+    stats: Stats,
+    outputs: VecDeque<Output>,
+}
+
+impl Proto {
+    /// A node that has not heard of any ring. It begins by asking the signalling server for members.
+    pub fn new(me: Id, config: Config, seed: u64, now: Time) -> Self {
+        let config = config.bounded();
+        let mut proto = Proto {
+            me,
+            rng: Pcg32::seed_from_u64(seed),
+            phase: Phase::Joining,
+            joining: Joining::default(),
+            ring: Ring::default(),
+            links: Links::new(config.max_links),
+            failed: Failed::default(),
+            fingers: Fingers::default(),
+            lookups: Lookups::default(),
+            timers: Timers::default(),
+            stats: Stats::default(),
+            outputs: VecDeque::new(),
+            config,
+        };
+        proto.begin_joining(now);
+        proto
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, input: Input, now: Time) {
+        if self.phase == Phase::Left {
+            return;
+        }
+        match input {
+            Input::Frame { link, frame } => self.on_frame(link, frame, now),
+            Input::Signal { from, dial } => self.on_dial(from, links::Route::Signalling, dial, now),
+            Input::Members { found, members } => self.on_members(found, members, now),
+            Input::Describe { link, description } => self.describe(link, description, now),
+            Input::LinkUp { link, role } => self.on_link_up(link, role, now),
+            Input::LinkDown { link } => self.on_link_down(link, now),
+            Input::Lookup { token, key } => self.look_up(token, key, now),
+            Input::Trace { token, peer } => self.trace(token, peer, now),
+            Input::UpdateFinger { token, row } => self.update_finger(token, row, now),
+            Input::WantDirect(peer) => {
+                self.want(peer, Purpose::Direct, links::Route::Ring(None), now);
+            }
+            Input::ReleaseDirect(peer) => self.release_direct(peer, now),
+            Input::Leave => self.leave(),
+        }
+        self.settle(now);
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(timer) = self.timers.expired(now) {
+            match timer {
+                Timer::Join => self.on_join_timer(now),
+                Timer::Stabilize => self.on_stabilize_timer(now),
+                Timer::Check => self.on_check_timer(now),
+                Timer::Gossip => self.on_gossip_timer(),
+                Timer::Heartbeat => self.on_heartbeat_timer(now),
+                Timer::Dial => self.on_dial_timer(now),
+                Timer::Lookup => self.on_lookup_timer(now),
+                Timer::Fingers => self.on_fingers_timer(now),
+            }
+        }
+        self.settle(now);
+    }
+
+    /// When [`Proto::handle_timeout`] is to be called next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers.next().map(|(at, _)| at)
+    }
+
+    /// The next thing to do. Call until it gives `None`, after every input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The id of this node.
+    pub fn id(&self) -> Id {
+        self.me
+    }
+
+    /// How far the node has come.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The node before this one, the nearest first.
+    pub fn predecessors(&self) -> &[Id] {
+        &self.ring.predecessors
+    }
+
+    /// The successor list, the nearest first.
+    pub fn successors(&self) -> &[Id] {
+        &self.ring.successors
+    }
+
+    /// The peers with an open link: id, role, and what the link was wanted for.
+    pub fn peers(&self) -> impl Iterator<Item = Peer> {
+        self.links.open().map(|link| Peer {
+            id: link.peer,
+            link: link.id,
+            role: link.role,
+            member: link.member,
+            purpose: link.purpose,
+            dialled: link.dialled,
+            suspect: link.suspect,
+        })
+    }
+
+    /// Links that are open or being set up: never more than the budget.
+    pub fn links_in_use(&self) -> usize {
+        self.links.len()
+    }
+
+    /// The settings, as brought into their bounds.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// The header for a datagram to a peer; `via` is the neighbour to reach it through, when it is not a member.
+    pub fn datagram_header(&self, peer: Id, via: Option<Id>, report: bool) -> Header {
+        let flags = if report { Flags::REPORT } else { Flags::default() };
+        self.header(kind::DATAGRAM, peer, via, flags)
+    }
+
+    fn on_frame(&mut self, link: LinkId, frame: Frame, now: Time) {
+        let Some(from) = self.links.get_mut(link).filter(|link| link.is_open()) else { return };
+        let peer = from.peer;
+        from.time = now;
+        from.suspect = false;
+        if frame.header.kind < kind::FIRST_ROUTED {
+            self.on_neighbour_message(link, peer, frame.message, now);
+        } else {
+            self.on_routed_frame(link, frame, now);
+        }
+    }
+
+    fn on_neighbour_message(&mut self, link: LinkId, peer: Id, message: Message, now: Time) {
+        match message {
+            Message::Ping => self.send_on(link, Message::Pong),
+            Message::Pong => {}
+            Message::Neighbours(list) => self.on_neighbours(link, &list, now),
+            Message::AskRing => self.send_ring(link),
+            Message::Ring(view) => self.on_ring(link, peer, view, now),
+            Message::Leave(view) => self.on_leave(link, peer, view, now),
+            Message::Close => self.close(link, now),
+            Message::Unknown { .. } => self.stats.unknown += 1,
+            _ => self.stats.invalid += 1,
+        }
+    }
+
+    fn on_routed_frame(&mut self, link: LinkId, mut frame: Frame, now: Time) {
+        let traced = match &mut frame.message {
+            Message::Trace(trace) if trace.hops.len() < crate::wire::MAX_TRACE => {
+                trace.hops.push(self.me);
+                true
+            }
+            Message::Trace(_) => false,
+            _ => true,
+        };
+        match self.route(&mut frame.header, Some(link), now) {
+            _ if !traced => self.stats.invalid += 1,
+            Hop::Deliver => self.deliver(frame, now),
+            Hop::Forward(link) => self.outputs.push_back(Output::Send { link, frame }),
+            Hop::Drop(reason) => self.report(&frame.header, reason, now),
+        }
+    }
+
+    /// A routed frame has arrived where it was sent.
+    fn deliver(&mut self, frame: Frame, now: Time) {
+        let Frame { header, message } = frame;
+        let (src, via) = (header.src, header.answer_through());
+        match message {
+            Message::Find(request) => self.on_find(&header, request, now),
+            Message::Found(found) => self.on_found(src, found, now),
+            Message::Dial(dial) => self.on_dial(src, links::Route::Ring(via), dial, now),
+            Message::Unreachable(body) => self.on_unreachable(body.peer, body.nobody, now),
+            Message::Trace(trace) => {
+                self.send_to(src, via, Flags::default(), Message::Traced(trace), now);
+            }
+            Message::Traced(trace) => self.on_traced(trace),
+            Message::Datagram(packet) => self.outputs.push_back(Output::Datagram { from: src, via, packet }),
+            Message::Unknown { .. } => self.stats.unknown += 1,
+            _ => self.stats.invalid += 1,
+        }
+    }
+
+    /// A frame to this peer was reported as undeliverable. Anybody can claim so: it ends attempts, nothing that works.
+    fn on_unreachable(&mut self, peer: Id, nobody: bool, now: Time) {
+        self.fail_requests_to(peer, now);
+        self.fail_traces_to(peer, if nobody { LookupError::NoSuchPeer } else { LookupError::NoWay });
+        self.outputs.push_back(Output::Unreachable { peer, nobody });
+    }
+
+    fn header(&self, kind: u8, dst: Id, via: Option<Id>, flags: Flags) -> Header {
+        let answer = if self.phase == Phase::Member { None } else { self.attachment() };
+        let via = (via.is_some() || answer.is_some())
+            .then(|| Via { to: via.unwrap_or(dst), answer: answer.unwrap_or(self.me) });
+        Header { flags, via, ..Header::new(kind, self.me, dst) }
+    }
+
+    /// The member through which others answer a node that is not one.
+    fn attachment(&self) -> Option<Id> {
+        self.links.members().map(|link| link.peer).next()
+    }
+
+    /// Sends a message over the ring: to a peer, or with [`Flags::KEY`] to a point of the ring.
+    fn send_to(&mut self, dst: Id, via: Option<Id>, flags: Flags, message: Message, now: Time) -> Option<LinkId> {
+        self.send_avoiding(dst, via, flags, message, None, now)
+    }
+
+    /// The same, but not by this link first. Gives the link that was taken.
+    fn send_avoiding(
+        &mut self,
+        dst: Id,
+        via: Option<Id>,
+        flags: Flags,
+        message: Message,
+        avoid: Option<LinkId>,
+        now: Time,
+    ) -> Option<LinkId> {
+        let mut header = self.header(message.kind(), dst, via, flags);
+        match self.first_hop(&mut header, avoid) {
+            Hop::Deliver => self.deliver(Frame { header, message }, now),
+            Hop::Forward(link) => {
+                self.outputs.push_back(Output::Send { link, frame: Frame { header, message } });
+                return Some(link);
+            }
+            Hop::Drop(reason) => self.report(&header, reason, now),
+        }
+        None
+    }
+
+    /// Sends a message to the neighbour at the other end of a link.
+    fn send_on(&mut self, link: LinkId, message: Message) {
+        let Some(peer) = self.links.get(link).filter(|link| link.state == State::Open).map(|link| link.peer) else {
+            return;
+        };
+        let header = Header::new(message.kind(), self.me, peer);
+        self.outputs.push_back(Output::Send { link, frame: Frame { header, message } });
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}
+
+/// An open link, as [`Proto::peers`] tells of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// Who is at the other end.
+    pub id: Id,
+    /// The link.
+    pub link: LinkId,
+    /// What the peer is to the ring.
+    pub role: Role,
+    /// Whether the peer has said that it is a member of the ring.
+    pub member: bool,
+    /// What the link was wanted for.
+    pub purpose: Purpose,
+    /// Whether this side dialled.
+    pub dialled: bool,
+    /// Silent for longer than it should be.
+    pub suspect: bool,
+}

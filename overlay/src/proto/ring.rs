@@ -1,0 +1,335 @@
+//! Predecessor and successor list: how a member keeps its place, after Zave's corrected Chord.
+//!
+//! A successor list is only ever copied whole from a live member ([`Proto::on_ring`]: *stabilize*), a predecessor only replaced
+//! by a node that is nearer, or when the old one is dead (*rectify*). An entry counts as live while a link to it is open, so a node
+//! holds links to the two nearest on each side ([`Proto::settle`]). Zave pads a list that lost an entry with one that is never
+//! live; here the list is shorter instead, until the next copy fills it.
+//!
+//! Beyond Zave: the neighbours' lists of their neighbours are taken as hints of nearer nodes, as in T-Man (Jelasity et al.,
+//! 2009). A hint is only dialled; it enters the list as any other member does, by its own view over an open link. This is what
+//! makes hundreds of nodes that start at once one ring in a few round trips, and two rings that meet one.
+
+use rand::seq::IteratorRandom;
+
+use super::links::{LinkId, Route};
+use super::timer::{Time, Timer};
+use super::{Event, Output, Phase, Proto};
+use crate::id::Id;
+use crate::wire::{Message, Neighbours, Purpose, RingView, Role};
+
+/// Neighbours on each side that a node holds links to.
+pub(super) const NEAR: usize = 2;
+
+/// Hints kept between two reconciliations at most.
+const MAX_HINTS: usize = 16;
+
+/// Every so many checks, the signalling server is asked for members that might belong to another ring.
+const CHECKS_PER_SAMPLE: u32 = 3;
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Ring {
+    /// The nearest first, at most [`NEAR`].
+    pub(super) predecessors: Vec<Id>,
+    /// The nearest first.
+    pub(super) successors: Vec<Id>,
+    /// Nodes that may be nearer, and the member of another ring through which to reach them.
+    hints: Vec<(Id, Option<Id>)>,
+    /// What the neighbours were last told of: their answer may be due.
+    told: Option<(Option<Id>, Option<Id>)>,
+    /// The neighbours have not been told of the present view.
+    changed: bool,
+    /// The nearest nodes may not be those that have links.
+    unsettled: bool,
+    checks: u32,
+}
+
+impl Ring {
+    pub(super) fn predecessor(&self) -> Option<Id> {
+        self.predecessors.first().copied()
+    }
+
+    pub(super) fn successor(&self) -> Option<Id> {
+        self.successors.first().copied()
+    }
+
+    pub(super) fn is_alone(&self) -> bool {
+        self.predecessors.is_empty() && self.successors.is_empty()
+    }
+
+    pub(super) fn hint(&mut self, id: Id, through: Option<Id>) {
+        self.unsettled = true;
+        if self.hints.len() < MAX_HINTS && self.hints.iter().all(|&(known, _)| known != id) {
+            self.hints.push((id, through));
+        }
+    }
+
+    pub(super) fn unsettle(&mut self) {
+        self.unsettled = true;
+    }
+
+    /// The neighbours are to be told of the view, changed or not.
+    pub(super) fn announce(&mut self) {
+        self.changed = true;
+    }
+
+    pub(super) fn replace(&mut self, predecessors: Vec<Id>, successors: Vec<Id>) {
+        if self.predecessors != predecessors || self.successors != successors {
+            self.predecessors = predecessors;
+            self.successors = successors;
+            self.changed = true;
+            self.unsettled = true;
+        }
+    }
+
+    fn remove(&mut self, id: Id) {
+        let without = |list: &[Id]| list.iter().copied().filter(|&entry| entry != id).collect();
+        self.replace(without(&self.predecessors), without(&self.successors));
+    }
+
+    fn close_to_home(&self) -> impl Iterator<Item = Id> {
+        self.successors.iter().take(NEAR).chain(&self.predecessors).copied()
+    }
+}
+
+impl Proto {
+    /// What this node tells of the ring.
+    pub(super) fn view(&self) -> RingView {
+        RingView {
+            member: self.phase == Phase::Member,
+            predecessors: self.ring.predecessors.clone(),
+            successors: self.ring.successors.clone(),
+        }
+    }
+
+    pub(super) fn send_ring(&mut self, link: LinkId) {
+        let view = self.view();
+        self.send_on(link, Message::Ring(view));
+    }
+
+    /// A neighbour told its view of the ring: stabilize from it and, when it believes to be the predecessor, rectify.
+    pub(super) fn on_ring(&mut self, link: LinkId, peer: Id, view: RingView, now: Time) {
+        self.set_member(link, view.member, now);
+        let is_member = self.links.get(link).is_some_and(|link| link.member);
+        if !is_member || !matches!(self.phase, Phase::Member) {
+            return;
+        }
+        for &id in view.predecessors.iter().chain(&view.successors).filter(|&&id| id != self.me) {
+            if self.is_nearer(id) {
+                self.ring.hint(id, None);
+            }
+        }
+        let successors = self.stabilized(peer, &view);
+        let predecessors = self.rectified(peer, &view);
+        self.ring.replace(predecessors, successors);
+    }
+
+    /// The successor list after hearing `peer`: its list behind it when it is the successor, or is nearer than the successor.
+    fn stabilized(&self, peer: Id, view: &RingView) -> Vec<Id> {
+        let copied = [peer].into_iter().chain(view.successors.iter().copied());
+        match self.ring.successor() {
+            Some(successor) if successor == peer => self.successor_list(copied),
+            Some(successor) if !peer.is_between(self.me, successor) => self.ring.successors.clone(),
+            _ => self.successor_list(copied.chain(self.ring.successors.iter().copied())),
+        }
+    }
+
+    fn rectified(&self, peer: Id, view: &RingView) -> Vec<Id> {
+        let behind = view.predecessors.iter().copied().filter(|&id| id != self.me && id != peer);
+        let old = self.ring.predecessor();
+        let believes = view.successors.first() == Some(&self.me);
+        let nearer = old.is_none_or(|old| peer.is_between(old, self.me) || !self.links.is_open_to(old));
+        if old == Some(peer) || (believes && nearer) {
+            return [peer].into_iter().chain(behind).take(NEAR).collect();
+        }
+        self.ring.predecessors.clone()
+    }
+
+    /// The ids in the order in which they follow this node, without those known to be gone, cut to the list's length.
+    pub(super) fn successor_list(&self, ids: impl Iterator<Item = Id>) -> Vec<Id> {
+        let mut list: Vec<Id> =
+            ids.filter(|&id| id != self.me && (!self.failed.has(id) || self.links.is_open_to(id))).collect();
+        list.sort_unstable_by_key(|&id| self.me.clockwise_to(id));
+        list.dedup();
+        list.truncate(self.config.successors);
+        list
+    }
+
+    /// Whether `id` is nearer than the second neighbour on either side.
+    fn is_nearer(&self, id: Id) -> bool {
+        let than = |list: &[Id], distance: &dyn Fn(Id) -> u64| {
+            list.get(NEAR - 1).is_none_or(|&second| distance(id) < distance(second)) && !list.contains(&id)
+        };
+        than(&self.ring.successors, &|id| self.me.clockwise_to(id))
+            || than(&self.ring.predecessors, &|id| id.clockwise_to(self.me))
+    }
+
+    /// A neighbour told whom it has links to.
+    pub(super) fn on_neighbours(&mut self, link: LinkId, list: &Neighbours, now: Time) {
+        if self.links.get(link).is_some_and(|link| link.role == Role::Member) {
+            self.links.set_reach(link, self.me, &list.ids);
+            self.set_member(link, list.member, now);
+            self.ring.unsettle();
+        }
+    }
+
+    fn set_member(&mut self, link: LinkId, member: bool, now: Time) {
+        let Some(entry) = self.links.get_mut(link).filter(|link| link.role == Role::Member) else { return };
+        if entry.member != member {
+            entry.member = member;
+            self.ring.unsettle();
+            self.gossip_soon(now);
+        }
+    }
+
+    /// A neighbour leaves properly: close the ring over it at once, with what it knew.
+    pub(super) fn on_leave(&mut self, link: LinkId, peer: Id, view: RingView, now: Time) {
+        if self.ring.successor() == Some(peer) {
+            let rest = self.ring.successors.iter().chain(&view.successors).copied().filter(|&id| id != peer);
+            let successors = self.successor_list(rest);
+            self.ring.replace(self.ring.predecessors.clone(), successors);
+        }
+        for &id in view.predecessors.iter().chain(&view.successors).filter(|&&id| id != self.me) {
+            self.ring.hint(id, None);
+        }
+        self.failed.insert(peer, now.after(self.config.failed_for));
+        self.close(link, now);
+    }
+
+    /// No link leads to this node any more.
+    pub(super) fn forget_neighbour(&mut self, peer: Id) {
+        self.ring.remove(peer);
+        self.ring.unsettle();
+    }
+
+    /// After every input: dial the nearest nodes that have no link yet, tell the neighbours what has changed.
+    pub(super) fn settle(&mut self, now: Time) {
+        self.try_to_become_member(now);
+        if std::mem::take(&mut self.ring.unsettled) && (self.phase == Phase::Member || self.joining.placed) {
+            self.dial_nearest(now);
+        }
+        self.ring.hints.clear();
+        if std::mem::take(&mut self.ring.changed) {
+            self.tell_ring();
+        }
+    }
+
+    fn dial_nearest(&mut self, now: Time) {
+        let hints = std::mem::take(&mut self.ring.hints);
+        for clockwise in [true, false] {
+            for id in self.nearest(clockwise, &hints) {
+                let through = hints.iter().find(|&&(hint, _)| hint == id).and_then(|&(_, through)| through);
+                let route = through.map_or(Route::Ring(None), Route::Through);
+                self.want(id, Purpose::Ring, route, now);
+            }
+        }
+    }
+
+    /// The nearest nodes on one side that are not known to be gone, linked or not.
+    fn nearest(&self, clockwise: bool, hints: &[(Id, Option<Id>)]) -> Vec<Id> {
+        let usable = |&id: &Id| id != self.me && (!self.failed.has(id) || self.links.to(id).is_some());
+        let listed = self.ring.successors.iter().chain(&self.ring.predecessors).copied();
+        let hinted = hints.iter().map(|&(id, _)| id);
+        let reachable = self.links.reachable(self.me, clockwise).filter(usable).take(NEAR);
+        let mut ids: Vec<Id> = listed.chain(hinted).filter(usable).chain(reachable).collect();
+        ids.sort_unstable_by_key(|&id| if clockwise { self.me.clockwise_to(id) } else { id.clockwise_to(self.me) });
+        ids.dedup();
+        ids.truncate(NEAR);
+        ids
+    }
+
+    fn tell_ring(&mut self) {
+        let now_told = (self.ring.predecessor(), self.ring.successor());
+        if self.ring.told.replace(now_told) != Some(now_told) {
+            self.event(Event::RingChanged { predecessor: now_told.0, successor: now_told.1 });
+        }
+        if self.phase != Phase::Member {
+            return;
+        }
+        let mut near: Vec<Id> = self.ring.close_to_home().collect();
+        near.sort_unstable();
+        near.dedup();
+        for peer in near {
+            if let Some(link) = self.links.open_to(peer).map(|link| link.id) {
+                self.send_ring(link);
+            }
+        }
+    }
+
+    /// Whether the ring needs this link: to one of the two nearest on either side, by the lists or among the links.
+    pub(super) fn is_near(&self, peer: Id) -> bool {
+        if self.ring.close_to_home().any(|id| id == peer) {
+            return true;
+        }
+        [true, false].into_iter().any(|clockwise| {
+            let distance = |id: Id| if clockwise { self.me.clockwise_to(id) } else { id.clockwise_to(self.me) };
+            let nearer = self.links.members().filter(|link| distance(link.peer) < distance(peer)).count();
+            nearer < NEAR
+        })
+    }
+
+    pub(super) fn on_stabilize_timer(&mut self, now: Time) {
+        if self.phase != Phase::Member {
+            return;
+        }
+        let every = self.jittered(self.config.stabilize_every);
+        self.timers.set(Timer::Stabilize, now.after(every));
+        if let Some(link) = self.ring.successor().and_then(|peer| self.links.open_to(peer)).map(|link| link.id) {
+            self.send_ring(link);
+            self.send_on(link, Message::AskRing);
+        }
+        self.failed.expire(now);
+        self.ring.unsettle();
+    }
+
+    /// Looks this node's own place up over some distant link: finds the other ring when there are two.
+    pub(super) fn on_check_timer(&mut self, now: Time) {
+        if self.phase != Phase::Member {
+            return;
+        }
+        let every = self.jittered(self.config.check_every);
+        self.timers.set(Timer::Check, now.after(every));
+        if self.ring.checks.is_multiple_of(CHECKS_PER_SAMPLE) {
+            self.outputs.push_back(Output::FindMembers);
+        }
+        self.ring.checks = self.ring.checks.wrapping_add(1);
+        if let Some(link) = self.random_member_link() {
+            self.find_place(Some(link), now);
+        }
+        self.release_spare_links(now);
+    }
+
+    /// A lookup, over a link of its own choice, says where this member's place is.
+    pub(super) fn on_place_confirmed(&mut self, before: Id, view: &RingView, asked: Option<Id>) {
+        let through = asked.filter(|&through| through != before);
+        let nearby = [before].into_iter().chain(view.successors.iter().copied().take(NEAR));
+        for id in nearby.filter(|&id| id != self.me) {
+            if self.is_nearer(id) {
+                self.ring.hint(id, through);
+            }
+        }
+    }
+
+    /// Tells all neighbours who the neighbours are.
+    pub(super) fn on_gossip_timer(&mut self) {
+        for link in self.links.open().map(|link| link.id).collect::<Vec<_>>() {
+            self.tell_neighbours(link);
+        }
+    }
+
+    pub(super) fn tell_neighbours(&mut self, link: LinkId) {
+        let Some(peer) = self.links.get(link).map(|link| link.peer) else { return };
+        let others = self.links.members().map(|link| link.peer).filter(|&id| id != peer);
+        let ids = others.take(crate::wire::MAX_NEIGHBOURS).collect();
+        let list = Neighbours { member: self.phase == Phase::Member, ids };
+        self.send_on(link, Message::Neighbours(list));
+    }
+
+    /// A member with an open link, drawn at random.
+    fn random_member_link(&mut self) -> Option<LinkId> {
+        self.links.members().map(|link| link.id).choose(&mut self.rng)
+    }
+
+    pub(super) fn gossip_soon(&mut self, now: Time) {
+        self.timers.at_latest(Timer::Gossip, now.after(self.config.gossip_delay));
+    }
+}

@@ -1,0 +1,210 @@
+//! The next hop: greedy over neighbours and their neighbours, both ways round the ring, with a way out of dead ends.
+//!
+//! **Greedy.** A node knows its neighbours and their neighbours. It forwards to the link that *promises* to come nearest to
+//! the target: by the neighbour itself, or by a neighbour of that one. The header carries the best promise so far as its
+//! *bound*. A hop must promise better, or be the very node that was promised: so the bound falls at least at every second
+//! hop, and a frame cannot loop, however stale the tables are. (Manku, Naor, Wieder: "Know thy neighbor's neighbor", STOC 2004.)
+//!
+//! **The end of the way.** The node whose successor owns the target hands the frame to that successor, flagged
+//! [`LAST`](Flags::LAST); from there it only steps along the ring towards the target.
+//!
+//! **Dead ends.** Where no link promises better than the bound, the frame begins to keep a *trail* of the nodes that it visits
+//! and goes to the best of the links not on it, nearer or not; a node with none left gives it back. As soon as a node
+//! can promise better than the bound, the trail is dropped. The trail bounds the search to [`MAX_TRAIL`] nodes.
+
+use super::links::{Link, LinkId};
+use super::timer::Time;
+use super::{Phase, Proto};
+use crate::id::Id;
+use crate::wire::{Flags, Header, MAX_TRAIL, Role, kind};
+
+/// What becomes of a frame at this node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hop {
+    /// It is for this node.
+    Deliver,
+    /// It goes on over this link. Its header has been changed: write it back before sending.
+    Forward(LinkId),
+    /// It ends here undelivered.
+    Drop(DropReason),
+}
+
+/// Why a frame went no further.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// It has taken all its hops.
+    Expired,
+    /// This node owns the arc of the id, and it is nobody's.
+    Nobody,
+    /// No link is left to try.
+    NoWay,
+    /// It came from a link to forward, and this node is a leaf or not yet a member.
+    NotMember,
+}
+
+impl Proto {
+    /// Decides about a routed frame that came over `from`, or from this node itself; changes its header for the next hop.
+    ///
+    /// This is all that forwarding takes. When the answer is [`Hop::Drop`], pass the header to [`Proto::report`].
+    pub fn route(&mut self, header: &mut Header, from: Option<LinkId>, now: Time) -> Hop {
+        if let Some(link) = from.and_then(|from| self.links.get_mut(from)) {
+            link.time = now;
+            link.suspect = false;
+        }
+        let hop = self.next_hop(header, from);
+        match hop {
+            Hop::Forward(_) if header.ttl == 0 => Hop::Drop(DropReason::Expired),
+            Hop::Forward(_) => {
+                header.ttl -= 1;
+                hop
+            }
+            _ => hop,
+        }
+    }
+
+    /// The first hop of a frame of this node's own; not over `avoid` while there is another way.
+    pub(super) fn first_hop(&self, header: &mut Header, avoid: Option<LinkId>) -> Hop {
+        if avoid.is_some() {
+            let mut other = header.clone();
+            if let hop @ Hop::Forward(_) = self.next_hop(&mut other, avoid) {
+                *header = other;
+                return hop;
+            }
+        }
+        self.next_hop(header, None)
+    }
+
+    fn next_hop(&self, header: &mut Header, from: Option<LinkId>) -> Hop {
+        if let Some(via) = header.via.as_mut().filter(|via| via.to == self.me) {
+            via.to = header.dst;
+            header.bound = Id::MAX.number();
+        }
+        if !header.flags.has(Flags::KEY) {
+            if header.dst == self.me {
+                return Hop::Deliver;
+            }
+            if let Some(link) = self.links.open_to(header.dst) {
+                return Hop::Forward(link.id);
+            }
+        }
+        if self.phase != Phase::Member {
+            return self.leave_from_outside(header, from);
+        }
+        let target = header.target();
+        let exact = !header.flags.has(Flags::KEY) || target != header.dst;
+        if exact && let Some(link) = self.links.open_to(target) {
+            return Hop::Forward(link.id);
+        }
+        if let Some(hop) = self.finish(header, target, exact) {
+            return hop;
+        }
+        self.greedy(header, target, from)
+    }
+
+    /// The first hop of a frame of a node that is not a member: by the neighbour that promises best.
+    fn leave_from_outside(&self, header: &mut Header, from: Option<LinkId>) -> Hop {
+        if from.is_some() && header.src != self.me {
+            return Hop::Drop(DropReason::NotMember);
+        }
+        let step = self.links.nearest(header.target(), |link, _| link.member && Some(link.id) != from);
+        match step.and_then(|step| self.links.at(step.place)) {
+            Some(link) => Hop::Forward(link.id),
+            None => Hop::Drop(DropReason::NoWay),
+        }
+    }
+
+    /// The end of the way, when it is near: the target lies in this node's arc, or in its successor's.
+    fn finish(&self, header: &mut Header, target: Id, exact: bool) -> Option<Hop> {
+        let here = if exact { Hop::Drop(DropReason::Nobody) } else { Hop::Deliver };
+        let predecessor = self.ring.predecessor();
+        let successor = self.ring.successor();
+        if predecessor.is_none() && successor.is_none() && self.links.members().next().is_none() {
+            return Some(here);
+        }
+        let last = header.flags.has(Flags::LAST);
+        let before = header.flags.has(Flags::BEFORE) && !exact;
+        let step_to = |peer: Id| self.links.open_to(peer).map(|link| Hop::Forward(link.id));
+
+        if successor.is_some_and(|successor| target.is_in_arc(self.me, successor)) {
+            if before {
+                return Some(here);
+            }
+            header.flags = header.flags.with(Flags::LAST);
+            return successor.and_then(step_to);
+        }
+        let owned = predecessor.is_some_and(|predecessor| target.is_in_arc(predecessor, self.me));
+        match (owned, before) {
+            (true, false) => Some(here),
+            (true, true) => {
+                header.flags = header.flags.with(Flags::LAST);
+                predecessor.and_then(step_to).or(Some(here))
+            }
+            // The node before says that this one owns the target; a predecessor that is nearer may not have told it yet.
+            (false, false) if last && predecessor.is_none() => Some(here),
+            (false, false) if last => predecessor
+                .filter(|&nearer| target.is_in_arc(nearer, self.me) || nearer.is_between(target, self.me))
+                .and_then(step_to),
+            (false, true) if last => successor.filter(|&nearer| nearer.is_between(self.me, target)).and_then(step_to),
+            _ => None,
+        }
+    }
+
+    fn greedy(&self, header: &mut Header, target: Id, from: Option<LinkId>) -> Hop {
+        let fresh = |link: &Link, leads_to: Id| {
+            may_forward(link)
+                && Some(link.id) != from
+                && !header.trail.contains(&link.peer)
+                && !header.trail.contains(&leads_to)
+        };
+        let bound = header.bound;
+        let improves = |step: &super::links::Step| step.promise < bound || (step.direct && step.promise == bound);
+        let reliable =
+            self.links.nearest(target, |link, leads_to| !link.suspect && fresh(link, leads_to)).filter(improves);
+        if let Some(step) = reliable.or_else(|| self.links.nearest(target, fresh).filter(improves))
+            && let Some(link) = self.links.at(step.place)
+        {
+            header.bound = step.promise;
+            header.trail.clear();
+            return Hop::Forward(link.id);
+        }
+        self.leave_dead_end(header, target)
+    }
+
+    /// Away from a dead end: to the best link not yet on the trail, or back.
+    fn leave_dead_end(&self, header: &mut Header, target: Id) -> Hop {
+        let mark = header.trail.iter().position(|&id| id == self.me);
+        let mark = mark.unwrap_or_else(|| {
+            header.trail.push(self.me);
+            header.trail.len() - 1
+        });
+        if header.trail.len() >= MAX_TRAIL {
+            return Hop::Drop(DropReason::NoWay);
+        }
+        let onward = self.links.nearest(target, |link, _| may_forward(link) && !header.trail.contains(&link.peer));
+        if let Some(link) = onward.and_then(|step| self.links.at(step.place)) {
+            return Hop::Forward(link.id);
+        }
+        let back = header.trail[..mark].iter().rev().find_map(|&earlier| self.links.open_to(earlier));
+        back.map_or(Hop::Drop(DropReason::NoWay), |link| Hop::Forward(link.id))
+    }
+
+    /// Tells the source of a frame that was dropped, when it asked to be told.
+    pub fn report(&mut self, header: &Header, reason: DropReason, now: Time) {
+        self.stats.dropped += 1;
+        if !header.flags.has(Flags::REPORT) || header.kind == kind::UNREACHABLE {
+            return;
+        }
+        let nobody = reason == DropReason::Nobody;
+        if header.src == self.me {
+            return self.on_unreachable(header.dst, nobody, now);
+        }
+        let message = crate::wire::Message::Unreachable(crate::wire::Unreachable { peer: header.dst, nobody });
+        self.send_to(header.src, header.answer_through(), Flags::default(), message, now);
+    }
+}
+
+/// Whether frames of others may be sent over this link.
+fn may_forward(link: &Link) -> bool {
+    link.is_open() && link.member && link.role == Role::Member
+}
