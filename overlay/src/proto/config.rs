@@ -29,9 +29,9 @@ pub struct Config {
     pub suspect_after: Duration,
     /// A link that was silent for so long is dead.
     pub dead_after: Duration,
-    /// How long a peer may take to answer a request for a link.
+    /// How long a peer may take to answer a step of setting up a link.
     pub request_timeout: Duration,
-    /// How long a link may take to open once the peer has agreed.
+    /// How long a link may take to open once both ends have described themselves.
     pub connect_timeout: Duration,
     /// How long one try of a lookup may take.
     pub lookup_timeout: Duration,
@@ -39,7 +39,7 @@ pub struct Config {
     pub lookup_tries: u8,
     /// How long a joining node waits before it asks again for a member to join through. Doubles up to 16 times as much.
     pub join_retry: Duration,
-    /// How long a peer that could not be linked is left alone.
+    /// How long a peer that could not be linked is left alone; twice as long for each further failure.
     pub failed_for: Duration,
     /// How often an empty row of the finger table is tried again.
     pub finger_every: Duration,
@@ -68,7 +68,7 @@ impl Config {
             lookup_timeout: Duration::from_secs(1),
             lookup_tries: 4,
             join_retry: Duration::from_millis(500),
-            failed_for: Duration::from_secs(5),
+            failed_for: Duration::from_millis(300),
             finger_every: Duration::from_secs(2),
         }
     }

@@ -30,29 +30,49 @@ const GRACE: Duration = Duration::from_secs(10);
 /// A peer that asks for a link while this side has one gets so long to show life on the old one.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// Peers to leave alone for a while, because no link to them opened.
+/// After so long without another failure, a peer's earlier ones no longer count.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// Peers to leave alone for a while, because no link to them opened; for longer each time.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Failed(Vec<(Id, Time)>);
+pub(super) struct Failed(Vec<Failure>);
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Failure {
+    peer: Id,
+    until: Time,
+    paused: bool,
+    times: u32,
+}
 
 impl Failed {
-    pub(super) fn has(&self, id: Id) -> bool {
-        self.0.iter().any(|&(failed, _)| failed == id)
+    pub(super) fn has(&self, peer: Id) -> bool {
+        self.0.iter().any(|failure| failure.peer == peer && failure.paused)
     }
 
-    pub(super) fn insert(&mut self, id: Id, until: Time) {
-        self.0.retain(|&(failed, _)| failed != id);
+    /// Leaves the peer alone for `pause`, and twice as long for each failure before, 32 times at most.
+    pub(super) fn insert(&mut self, peer: Id, pause: Duration, now: Time) {
+        let earlier = self.0.iter().position(|failure| failure.peer == peer).map(|at| self.0.remove(at));
+        let times = earlier.map_or(0, |failure| failure.times + 1);
         if self.0.len() == MAX_FAILED {
             self.0.remove(0);
         }
-        self.0.push((id, until));
+        self.0.push(Failure { peer, until: now.after(pause * (1 << times.min(5))), paused: true, times });
     }
 
-    pub(super) fn expire(&mut self, now: Time) {
-        self.0.retain(|&(_, until)| until > now);
+    /// Ends the pauses that are over, and says whether there were any.
+    pub(super) fn expire(&mut self, now: Time) -> bool {
+        let mut ended = false;
+        for failure in self.0.iter_mut().filter(|failure| failure.paused && failure.until <= now) {
+            failure.paused = false;
+            ended = true;
+        }
+        self.0.retain(|failure| failure.until.after(FORGET_AFTER) > now);
+        ended
     }
 
-    fn forgive(&mut self, id: Id) {
-        self.0.retain(|&(failed, _)| failed != id);
+    fn forgive(&mut self, peer: Id) {
+        self.0.retain(|failure| failure.peer != peer);
     }
 }
 
@@ -96,6 +116,7 @@ impl Proto {
             since: now,
             time: deadline,
             member: false,
+            described: false,
             suspect: false,
         });
         self.timers.at_latest(Timer::Dial, deadline);
@@ -120,6 +141,11 @@ impl Proto {
                 self.on_refused(id, from, purpose, &alternatives, now);
             }
             Step::Describe(description) if state == State::Connecting => {
+                // A lost description is noticed soon; only once they flow does a link get the time that it needs to open.
+                let deadline = now.after(self.config.connect_timeout);
+                if let Some(link) = self.links.get_mut(id).filter(|link| !link.described) {
+                    (link.described, link.time) = (true, deadline);
+                }
                 self.outputs.push_back(Output::Described { link: id, description });
             }
             _ => {}
@@ -159,6 +185,7 @@ impl Proto {
             since: now,
             time: deadline,
             member: false,
+            described: false,
             suspect: false,
         });
         self.send_step(link, Step::Accept, now);
@@ -166,7 +193,7 @@ impl Proto {
     }
 
     fn connect(&mut self, link: LinkId, offers: bool, now: Time) {
-        let deadline = now.after(self.config.connect_timeout);
+        let deadline = now.after(self.config.request_timeout);
         let Some(entry) = self.links.get_mut(link) else { return };
         entry.state = State::Connecting;
         entry.time = deadline;
@@ -226,30 +253,47 @@ impl Proto {
         self.drop_link(link, now);
     }
 
+    /// The peer needs the place of this link for another: it lives, and stays in the lists.
+    pub(super) fn on_closed_by_peer(&mut self, link: LinkId, now: Time) {
+        self.outputs.push_back(Output::Close { link });
+        self.remove_link(link, now);
+    }
+
     fn drop_link(&mut self, link: LinkId, now: Time) {
-        let Some(entry) = self.links.remove(link) else { return };
-        if !entry.is_open() {
-            return;
+        if let Some(peer) = self.links.get(link).map(|link| link.peer) {
+            self.forget_neighbour(peer);
+            self.remove_link(link, now);
         }
+    }
+
+    fn remove_link(&mut self, link: LinkId, now: Time) {
+        let Some(entry) = self.links.remove(link) else { return };
         self.event(Event::PeerDisconnected(entry.peer));
-        self.forget_neighbour(entry.peer);
         self.fingers_on_link_down(entry.peer, now);
         self.gossip_soon(now);
+        self.ring.unsettle();
         if self.links.open().next().is_none() {
-            let proper = self.failed.has(entry.peer);
-            self.on_isolated(proper, now);
+            self.on_isolated(now);
         }
     }
 
     /// A link did not open: leave the peer alone for a while.
     fn dial_failed(&mut self, link: LinkId, pause: Duration, now: Time) {
+        let Some(peer) = self.links.get(link).map(|link| link.peer) else { return };
+        self.give_up(link, pause, now);
+        if self.ring.successors.len() > 1 {
+            self.forget_neighbour(peer);
+        }
+    }
+
+    /// Ends an attempt. That says nothing of whether the peer lives.
+    fn give_up(&mut self, link: LinkId, pause: Duration, now: Time) {
         let Some(entry) = self.links.remove(link) else { return };
         self.stats.dials_failed += 1;
         if entry.state == State::Connecting {
             self.outputs.push_back(Output::Close { link });
         }
-        self.failed.insert(entry.peer, now.after(pause));
-        self.forget_neighbour(entry.peer);
+        self.failed.insert(entry.peer, pause, now);
         self.fingers_on_link_down(entry.peer, now);
         if entry.dialled && matches!(entry.purpose, Purpose::Join | Purpose::Leaf) {
             self.join_failed(now);
@@ -258,7 +302,7 @@ impl Proto {
 
     /// The peer said no.
     fn on_refused(&mut self, link: LinkId, peer: Id, purpose: Purpose, alternatives: &[Id], now: Time) {
-        self.dial_failed(link, PROBE, now);
+        self.give_up(link, self.config.failed_for, now);
         let me = self.me;
         for &other in alternatives.iter().filter(|&&other| other != me && other != peer) {
             match purpose {
@@ -359,7 +403,7 @@ impl Proto {
             self.send_on(victim, Message::Close);
             self.close(victim, now);
         } else {
-            self.dial_failed(victim, PROBE, now);
+            self.give_up(victim, self.config.failed_for, now);
         }
         true
     }
@@ -368,8 +412,8 @@ impl Proto {
         let young = now.since(link.since) < GRACE;
         match link.purpose {
             _ if link.is_open() && self.is_near(link.peer) && link.role == Role::Member => Worth::Ring,
-            Purpose::Ring if young => Worth::Ring,
-            Purpose::Join if young => Worth::Direct,
+            Purpose::Ring if young && !link.member => Worth::Ring,
+            Purpose::Join if young && !link.member => Worth::Leaf,
             Purpose::Ring | Purpose::Join if self.fingers.has(link.peer) => Worth::Finger,
             Purpose::Ring | Purpose::Join => Worth::Spare,
             Purpose::Finger => Worth::Finger,

@@ -24,6 +24,8 @@ const MAX_DOUBLINGS: u32 = 4;
 pub(super) struct Joining {
     /// The place on the ring is known: the successor list is copied.
     pub(super) placed: bool,
+    /// The ring has had the time to learn of this member: until then it is answered through its neighbour, as when it joined.
+    pub(super) introduced: bool,
     tries: u32,
 }
 
@@ -48,7 +50,7 @@ impl Proto {
                 }
             }
             (Phase::Joining | Phase::Attached, Role::Leaf) => self.attach(&strangers, now),
-            (Phase::Member, _) if self.ring.is_alone() => {
+            (Phase::Member, _) if self.links.open().next().is_none() => {
                 if let Some(member) = chosen {
                     self.want(member, Purpose::Join, Route::Signalling, now);
                 }
@@ -78,14 +80,15 @@ impl Proto {
     pub(super) fn on_join_timer(&mut self, now: Time) {
         let searching = match self.phase {
             Phase::Joining => true,
-            Phase::Member => self.ring.is_alone(),
+            Phase::Member => self.links.open().next().is_none(),
             Phase::Attached => self.links.len() < LEAF_LINKS,
             Phase::Left => false,
         };
         if !searching {
             return;
         }
-        if self.phase == Phase::Joining && !self.joining.placed && self.attachment().is_some() {
+        if self.phase == Phase::Joining && self.attachment().is_some() {
+            self.ring.unsettle();
             self.find_place(None, now);
         } else {
             self.outputs.push_back(Output::FindMembers);
@@ -143,12 +146,9 @@ impl Proto {
         if self.phase != Phase::Joining || before == self.me || !self.me.is_in_arc(before, after) {
             return;
         }
-        let others = view.successors.into_iter().filter(|&id| id != self.me);
-        let mut successors = self.successor_list(others);
-        if successors.is_empty() {
-            successors.push(before);
-        }
-        self.joining.placed = true;
+        let alone = view.successors.is_empty().then_some(before);
+        let successors = self.successor_list(view.successors.into_iter().chain(alone));
+        self.joining.placed = !successors.is_empty();
         self.ring.replace(vec![before], successors);
     }
 
@@ -188,15 +188,11 @@ impl Proto {
         }
     }
 
-    /// The last link is gone.
-    pub(super) fn on_isolated(&mut self, proper: bool, now: Time) {
+    /// The last open link is gone. A member keeps its lists: it dials their nodes by the signalling server.
+    pub(super) fn on_isolated(&mut self, now: Time) {
         match self.phase {
-            Phase::Member => {
-                self.ring.replace(Vec::new(), Vec::new());
-                if !proper {
-                    self.event(Event::Isolated);
-                }
-            }
+            Phase::Member if self.ring.is_alone() => {}
+            Phase::Member => self.event(Event::Isolated),
             Phase::Attached => {
                 self.phase = Phase::Joining;
                 self.event(Event::Isolated);

@@ -47,6 +47,8 @@ pub(super) struct Link {
     pub(super) time: Time,
     /// Whether the peer has said that it is a member of the ring.
     pub(super) member: bool,
+    /// Whether the other end has sent a description.
+    pub(super) described: bool,
     /// Silent for too long to be relied on.
     pub(super) suspect: bool,
 }

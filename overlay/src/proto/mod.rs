@@ -19,6 +19,8 @@ mod lookup;
 mod ring;
 mod route;
 mod timer;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
@@ -403,7 +405,7 @@ impl Proto {
             Message::AskRing => self.send_ring(link),
             Message::Ring(view) => self.on_ring(link, peer, view, now),
             Message::Leave(view) => self.on_leave(link, peer, view, now),
-            Message::Close => self.close(link, now),
+            Message::Close => self.on_closed_by_peer(link, now),
             Message::Unknown { .. } => self.stats.unknown += 1,
             _ => self.stats.invalid += 1,
         }
@@ -453,7 +455,7 @@ impl Proto {
     }
 
     fn header(&self, kind: u8, dst: Id, via: Option<Id>, flags: Flags) -> Header {
-        let answer = if self.phase == Phase::Member { None } else { self.attachment() };
+        let answer = if self.phase == Phase::Member && self.joining.introduced { None } else { self.attachment() };
         let via = (via.is_some() || answer.is_some())
             .then(|| Via { to: via.unwrap_or(dst), answer: answer.unwrap_or(self.me) });
         Header { flags, via, ..Header::new(kind, self.me, dst) }

@@ -9,6 +9,8 @@
 //! 2009). A hint is only dialled; it enters the list as any other member does, by its own view over an open link. This is what
 //! makes hundreds of nodes that start at once one ring in a few round trips, and two rings that meet one.
 
+use std::time::Duration;
+
 use rand::seq::IteratorRandom;
 
 use super::links::{LinkId, Route};
@@ -22,6 +24,9 @@ pub(super) const NEAR: usize = 2;
 
 /// Hints kept between two reconciliations at most.
 const MAX_HINTS: usize = 16;
+
+/// A node that said farewell is not dialled again for so long, whatever the neighbours' lists still say.
+const GONE_FOR: Duration = Duration::from_secs(10);
 
 /// Every so many checks, the signalling server is asked for members that might belong to another ring.
 const CHECKS_PER_SAMPLE: u32 = 3;
@@ -123,14 +128,23 @@ impl Proto {
         self.ring.replace(predecessors, successors);
     }
 
-    /// The successor list after hearing `peer`: its list behind it when it is the successor, or is nearer than the successor.
+    /// The successor list after hearing `peer`: its list behind it, when it is the first live successor or nearer than that.
     fn stabilized(&self, peer: Id, view: &RingView) -> Vec<Id> {
         let copied = [peer].into_iter().chain(view.successors.iter().copied());
-        match self.ring.successor() {
-            Some(successor) if successor == peer => self.successor_list(copied),
-            Some(successor) if !peer.is_between(self.me, successor) => self.ring.successors.clone(),
-            _ => self.successor_list(copied.chain(self.ring.successors.iter().copied())),
+        let old = &self.ring.successors;
+        match self.live_successor() {
+            Some(live) if live == peer => {
+                let not_live = old.iter().copied().take_while(|&id| id != peer);
+                self.successor_list(not_live.chain(copied))
+            }
+            Some(live) if !peer.is_between(self.me, live) => old.clone(),
+            _ => self.successor_list(copied.chain(old.iter().copied())),
         }
+    }
+
+    /// The first in the list with an open link.
+    fn live_successor(&self) -> Option<Id> {
+        self.ring.successors.iter().copied().find(|&id| self.links.open_to(id).is_some_and(|link| link.member))
     }
 
     fn rectified(&self, peer: Id, view: &RingView) -> Vec<Id> {
@@ -191,7 +205,7 @@ impl Proto {
         for &id in view.predecessors.iter().chain(&view.successors).filter(|&&id| id != self.me) {
             self.ring.hint(id, None);
         }
-        self.failed.insert(peer, now.after(self.config.failed_for));
+        self.failed.insert(peer, GONE_FOR, now);
         self.close(link, now);
     }
 
@@ -203,6 +217,9 @@ impl Proto {
 
     /// After every input: dial the nearest nodes that have no link yet, tell the neighbours what has changed.
     pub(super) fn settle(&mut self, now: Time) {
+        if self.failed.expire(now) {
+            self.ring.unsettle();
+        }
         self.try_to_become_member(now);
         if std::mem::take(&mut self.ring.unsettled) && (self.phase == Phase::Member || self.joining.placed) {
             self.dial_nearest(now);
@@ -218,8 +235,17 @@ impl Proto {
         for clockwise in [true, false] {
             for id in self.nearest(clockwise, &hints) {
                 let through = hints.iter().find(|&&(hint, _)| hint == id).and_then(|&(_, through)| through);
-                let route = through.map_or(Route::Ring(None), Route::Through);
+                let route = match through {
+                    _ if self.links.open().next().is_none() => Route::Signalling,
+                    Some(through) => Route::Through(through),
+                    None => Route::Ring(None),
+                };
                 self.want(id, Purpose::Ring, route, now);
+                // A nearer node with a link is not in the list yet: only its own word brings it there.
+                let unheard = self.links.open_to(id).filter(|link| link.member && clockwise && !self.ring.successors.contains(&id));
+                if let Some(link) = unheard.map(|link| link.id).filter(|_| self.phase == Phase::Member) {
+                    self.send_on(link, Message::AskRing);
+                }
             }
         }
     }
@@ -271,13 +297,13 @@ impl Proto {
         if self.phase != Phase::Member {
             return;
         }
+        self.joining.introduced = true;
         let every = self.jittered(self.config.stabilize_every);
         self.timers.set(Timer::Stabilize, now.after(every));
-        if let Some(link) = self.ring.successor().and_then(|peer| self.links.open_to(peer)).map(|link| link.id) {
+        if let Some(link) = self.live_successor().and_then(|peer| self.links.open_to(peer)).map(|link| link.id) {
             self.send_ring(link);
             self.send_on(link, Message::AskRing);
         }
-        self.failed.expire(now);
         self.ring.unsettle();
     }
 

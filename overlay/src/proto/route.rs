@@ -96,6 +96,11 @@ impl Proto {
         if exact && let Some(link) = self.links.open_to(target) {
             return Hop::Forward(link.id);
         }
+        // A neighbour says that it has a link to the target: it knows better than the arcs, which lag behind while nodes join.
+        let promised = || self.links.nearest(target, |link, _| may_forward(link) && Some(link.id) != from);
+        if exact && header.bound > 0 && promised().is_some_and(|step| step.promise == 0) {
+            return self.greedy(header, target, from);
+        }
         if let Some(hop) = self.finish(header, target, exact) {
             return hop;
         }

@@ -1,0 +1,288 @@
+//! The protocol among many nodes, on a virtual clock: every test names its seed when it fails.
+
+mod invariants;
+mod world;
+
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+
+use self::world::World;
+use super::{Answer, Config, Input, LookupError, Phase};
+use crate::id::Id;
+use crate::wire::Role;
+
+const S: Duration = Duration::from_secs(1);
+
+fn ring_of(count: usize, links: usize, seed: u64) -> World {
+    let mut world = World::new(seed);
+    world.start(count, &Config::with_links(links));
+    world.await_that("one ideal ring", 60 * S, World::is_ideal);
+    world
+}
+
+/// Sends `count` messages between random pairs and says how many arrived.
+fn delivered(world: &mut World, count: u32) -> u32 {
+    let living = world.indexes();
+    for number in 0..count {
+        let from = *living.choose(world.rng()).unwrap();
+        let to = *living.choose(world.rng()).unwrap();
+        let to = world.nodes[to].proto.id();
+        world.send(from, to, number.to_be_bytes().to_vec());
+    }
+    world.run_for(3 * S);
+    let arrived = world.nodes.iter_mut().map(|node| std::mem::take(&mut node.datagrams).len());
+    arrived.sum::<usize>() as u32
+}
+
+#[test]
+fn a_lone_node_founds_the_ring_and_owns_it() {
+    let mut world = ring_of(1, 16, 1);
+    world.await_that("a member", S, |world| world.nodes[0].proto.phase() == Phase::Member);
+    world.lookup(0, 7, Id::new(99));
+    let Some(Answer::Lookup(Ok(owner))) = world.nodes[0].answers.get(&7) else { panic!("no answer") };
+    assert_eq!(owner.id, world.nodes[0].proto.id());
+}
+
+#[test]
+fn any_number_of_nodes_that_start_at_once_end_in_one_ring() {
+    for (count, seed) in [(2, 1), (3, 2), (5, 3), (10, 4), (32, 5), (100, 6), (300, 7)] {
+        let mut world = World::new(seed);
+        world.start(count, &Config::with_links(16));
+        let took = world.await_that("one ideal ring", 60 * S, World::is_ideal);
+        println!("{count} nodes: one ring after {took:?}, {} steps", world.steps);
+    }
+}
+
+#[test]
+fn debug_join() {
+    let mut world = World::new(6);
+    world.start(32, &Config::with_links(64));
+    for _ in 0..20 {
+        world.run_for(S / 2);
+        let joined = world.alive().filter(|n| n.proto.phase() == Phase::Member).count();
+        let placed = world.alive().filter(|n| !n.proto.successors().is_empty()).count();
+        let linked = world.alive().filter(|n| n.proto.peers().next().is_some()).count();
+        let d = world.describe();
+        let wrong = d.lines().filter(|l| l.starts_with('!')).count();
+        println!("{:?} joined {joined} placed {placed} linked {linked} wrong {wrong} steps {} ", world.now, world.steps);
+        let st = world.alive().map(|n| n.proto.stats()).fold([0; 5], |a, s| [a[0] + s.dials, a[1] + s.dials_failed, a[2] + s.evicted, a[3] + s.dead, a[4] + s.dropped]);
+        println!("    dials, failed, evicted, dead, dropped {st:?}");
+    }
+}
+
+#[test]
+fn every_message_arrives_and_none_loops() {
+    for (count, seed) in [(10, 1), (32, 2), (100, 3)] {
+        let mut world = ring_of(count, 16, seed);
+        world.run_for(20 * S);
+        assert_eq!(delivered(&mut world, 10_000), 10_000, "of 10,000 messages among {count} nodes");
+        assert_eq!(world.loops(), 0, "messages that visited a node twice among {count} nodes");
+    }
+}
+
+#[test]
+fn a_key_is_owned_by_the_first_node_at_or_after_it() {
+    let mut world = ring_of(50, 16, 11);
+    let mut ids: Vec<Id> = world.alive().map(|node| node.proto.id()).collect();
+    ids.sort_unstable();
+    for token in 0..500 {
+        let key = Id::random(world.rng());
+        let from = world.random_node();
+        world.lookup(from, token, key);
+        world.run_for(S);
+        let expected = ids.iter().copied().find(|&id| id >= key).unwrap_or(ids[0]);
+        match world.nodes[from].answers.get(&token) {
+            Some(Answer::Lookup(Ok(owner))) => assert_eq!(owner.id, expected, "the owner of {key}"),
+            other => panic!("the lookup of {key} gave {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_id_that_nobody_holds_is_told_to_be_so() {
+    let mut world = ring_of(40, 16, 12);
+    let nobody = Id::new(0x1234_5678_9abc);
+    world.send(3, nobody, vec![1]);
+    world.run_for(S);
+    assert_eq!(world.nodes[3].unreachable, [(nobody, true)]);
+    world.input(3, Input::Trace { token: super::Token(1), peer: nobody });
+    world.run_for(S);
+    assert_eq!(world.nodes[3].answers.get(&1), Some(&Answer::Trace(Err(LookupError::NoSuchPeer))));
+}
+
+#[test]
+fn nodes_that_join_one_by_one_find_their_places() {
+    let mut world = World::new(21);
+    for count in 1..=40 {
+        world.start(1, &Config::with_links(16));
+        world.await_that(&format!("node {count} in its place"), 20 * S, World::is_ideal);
+    }
+}
+
+#[test]
+fn a_node_that_leaves_is_closed_over_at_once() {
+    let mut world = ring_of(20, 16, 31);
+    for _ in 0..10 {
+        let leaver = world.random_node();
+        world.input(leaver, Input::Leave);
+        let took = world.await_that("the ring closed over the leaver", 10 * S, World::is_ideal);
+        assert!(took < 2 * S, "closing over a proper farewell took {took:?}");
+    }
+}
+
+#[test]
+fn a_third_of_the_nodes_dies_at_once_and_the_ring_heals() {
+    for seed in 0..5 {
+        let mut world = ring_of(60, 16, seed);
+        world.run_for(20 * S);
+        for _ in 0..20 {
+            let victim = world.random_node();
+            world.crash(victim);
+        }
+        let took = world.await_that("healed", 30 * S, World::is_ideal);
+        println!("seed {seed}: healed after {took:?}");
+        assert_eq!(delivered(&mut world, 1000), 1000, "of 1,000 messages after the healing, seed {seed}");
+    }
+}
+
+#[test]
+fn nodes_come_and_go_under_loss_and_reordering_and_converge_when_it_stops() {
+    for seed in 100..105 {
+        let mut world = ring_of(40, 16, seed);
+        world.network.loss = 0.02;
+        world.network.reorder = true;
+        for _ in 0..30 {
+            match world.rng().random_range(0..3) {
+                0 => world.start(1, &Config::with_links(16)),
+                1 => {
+                    let victim = world.random_node();
+                    world.crash(victim);
+                }
+                _ => {
+                    let leaver = world.random_node();
+                    world.input(leaver, Input::Leave);
+                }
+            }
+            let pause = Duration::from_millis(world.rng().random_range(200..3000));
+            world.run_for(pause);
+        }
+        (world.network.loss, world.network.reorder) = (0.0, false);
+        let took = world.await_that("converged", 60 * S, World::is_ideal);
+        println!("seed {seed}: converged {took:?} after the faults stopped");
+    }
+}
+
+#[test]
+fn a_partition_makes_two_rings_and_its_healing_one() {
+    for seed in 200..205 {
+        let mut world = ring_of(40, 16, seed);
+        world.run_for(10 * S);
+        world.check = false;
+        for i in 0..40 {
+            world.nodes[i].group = i % 2;
+        }
+        world.run_for(30 * S);
+        for group in 0..2 {
+            let half: Vec<_> = world.alive().filter(|node| node.group == group).map(|node| &node.proto).collect();
+            assert!(invariants::ideal(&half), "no ring of its own in half {group}\n{}", world.describe());
+        }
+        world.nodes.iter_mut().for_each(|node| node.group = 0);
+        let took = world.await_that("merged", 120 * S, World::is_ideal);
+        println!("seed {seed}: merged after {took:?}");
+    }
+}
+
+#[test]
+fn the_ring_works_without_the_signalling_server() {
+    let mut world = ring_of(30, 16, 41);
+    world.server_up = false;
+    world.run_for(10 * S);
+    for _ in 0..8 {
+        let victim = world.random_node();
+        world.crash(victim);
+    }
+    world.await_that("healed", 30 * S, World::is_ideal);
+    let (a, b) = unlinked_pair(&world);
+    let peer = world.nodes[b].proto.id();
+    world.input(a, Input::WantDirect(peer));
+    let linked = move |world: &World| world.nodes[a].proto.peers().any(|linked| linked.id == peer);
+    world.await_that("a new link through the ring", 5 * S, linked);
+    world.server_up = true;
+    world.start(3, &Config::with_links(16));
+    world.await_that("newcomers in the same ring", 30 * S, World::is_ideal);
+}
+
+fn unlinked_pair(world: &World) -> (usize, usize) {
+    let living = world.indexes();
+    let linked = |a: usize, b: usize| world.nodes[a].proto.peers().any(|peer| peer.id == world.nodes[b].proto.id());
+    let mut pairs = living.iter().flat_map(|&a| living.iter().map(move |&b| (a, b)));
+    pairs.find(|&(a, b)| a != b && !linked(a, b)).expect("not all are linked to all")
+}
+
+#[test]
+fn a_leaf_reaches_everyone_and_is_answered_through_its_neighbour() {
+    let mut world = ring_of(30, 16, 51);
+    let leaf = world.add(Id::new(0xabc), Config { role: Role::Leaf, ..Config::with_links(8) });
+    world.await_that("attached", 10 * S, move |world| world.nodes[leaf].proto.phase() == Phase::Attached);
+    world.run_for(S);
+    for at in 0..30 {
+        let peer = world.nodes[at].proto.id();
+        world.input(leaf, Input::Trace { token: super::Token(at as u64), peer });
+    }
+    world.run_for(2 * S);
+    for at in 0..30u64 {
+        let answer = world.nodes[leaf].answers.get(&at);
+        assert!(matches!(answer, Some(Answer::Trace(Ok(hops))) if !hops.is_empty()), "trace {at}: {answer:?}");
+    }
+    assert!(world.is_ideal(), "the leaf owns no arc");
+}
+
+#[test]
+fn a_row_of_the_finger_table_is_refreshed_on_demand() {
+    let mut world = ring_of(60, 16, 61);
+    world.input(0, Input::UpdateFinger { token: super::Token(1), row: 47 });
+    world.input(0, Input::UpdateFinger { token: super::Token(2), row: 0 });
+    world.run_for(3 * S);
+    let me = world.nodes[0].proto.id();
+    match world.nodes[0].answers.get(&1) {
+        Some(Answer::Finger(Ok(peer))) => {
+            assert_eq!(me.row_of(*peer), Some(47));
+            assert!(world.nodes[0].proto.fingers().iter().any(|finger| finger.peer == *peer), "it is linked");
+        }
+        other => panic!("row 47 gave {other:?}"),
+    }
+    assert_eq!(world.nodes[0].answers.get(&2), Some(&Answer::Finger(Err(LookupError::EmptyRow))));
+}
+
+#[test]
+fn two_runs_with_one_seed_are_the_same() {
+    let run = || {
+        let mut world = ring_of(30, 16, 71);
+        world.run_for(20 * S);
+        (world.steps, world.describe())
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn messages_find_their_way_before_the_ring_is_repaired() {
+    let mut world = ring_of(300, 16, 81);
+    world.run_for(60 * S);
+    world.check = false;
+    for _ in 0..90 {
+        let victim = world.random_node();
+        world.crash(victim);
+    }
+    // The links are known to be dead, nothing is repaired yet: the last second before the heartbeats would.
+    for at in world.indexes() {
+        let dead: Vec<_> = world.nodes[at].proto.peers().filter(|peer| !world.alive().any(|node| node.proto.id() == peer.id)).collect();
+        for peer in dead {
+            world.nodes[at].proto.handle(Input::LinkDown { link: peer.link }, world.now);
+        }
+    }
+    let arrived = delivered(&mut world, 2000);
+    println!("{arrived} of 2,000 arrived");
+    assert!(arrived >= 1990, "only {arrived} of 2,000 arrived");
+}
