@@ -42,6 +42,8 @@ struct Failure {
     peer: Id,
     until: Time,
     paused: bool,
+    /// Not merely without a free place: it answers no more, or said farewell.
+    gone: bool,
     times: u32,
 }
 
@@ -50,14 +52,18 @@ impl Failed {
         self.0.iter().any(|failure| failure.peer == peer && failure.paused)
     }
 
+    pub(super) fn is_gone(&self, peer: Id) -> bool {
+        self.0.iter().any(|failure| failure.peer == peer && failure.paused && failure.gone)
+    }
+
     /// Leaves the peer alone for `pause`, and twice as long for each failure before, 32 times at most.
-    pub(super) fn insert(&mut self, peer: Id, pause: Duration, now: Time) {
+    pub(super) fn insert(&mut self, peer: Id, gone: bool, pause: Duration, now: Time) {
         let earlier = self.0.iter().position(|failure| failure.peer == peer).map(|at| self.0.remove(at));
         let times = earlier.map_or(0, |failure| failure.times + 1);
         if self.0.len() == MAX_FAILED {
             self.0.remove(0);
         }
-        self.0.push(Failure { peer, until: now.after(pause * (1 << times.min(5))), paused: true, times });
+        self.0.push(Failure { peer, until: now.after(pause * (1 << times.min(5))), paused: true, gone, times });
     }
 
     /// Ends the pauses that are over, and says whether there were any.
@@ -280,20 +286,20 @@ impl Proto {
     /// A link did not open: leave the peer alone for a while.
     fn dial_failed(&mut self, link: LinkId, pause: Duration, now: Time) {
         let Some(peer) = self.links.get(link).map(|link| link.peer) else { return };
-        self.give_up(link, pause, now);
+        self.give_up(link, true, pause, now);
         if self.ring.successors.len() > 1 {
             self.forget_neighbour(peer);
         }
     }
 
     /// Ends an attempt. That says nothing of whether the peer lives.
-    fn give_up(&mut self, link: LinkId, pause: Duration, now: Time) {
+    fn give_up(&mut self, link: LinkId, gone: bool, pause: Duration, now: Time) {
         let Some(entry) = self.links.remove(link) else { return };
         self.stats.dials_failed += 1;
         if entry.state == State::Connecting {
             self.outputs.push_back(Output::Close { link });
         }
-        self.failed.insert(entry.peer, pause, now);
+        self.failed.insert(entry.peer, gone, pause, now);
         self.fingers_on_link_down(entry.peer, now);
         if entry.dialled && matches!(entry.purpose, Purpose::Join | Purpose::Leaf) {
             self.join_failed(now);
@@ -302,7 +308,7 @@ impl Proto {
 
     /// The peer said no.
     fn on_refused(&mut self, link: LinkId, peer: Id, purpose: Purpose, alternatives: &[Id], now: Time) {
-        self.give_up(link, self.config.failed_for, now);
+        self.give_up(link, false, self.config.failed_for, now);
         let me = self.me;
         for &other in alternatives.iter().filter(|&&other| other != me && other != peer) {
             match purpose {
@@ -403,7 +409,7 @@ impl Proto {
             self.send_on(victim, Message::Close);
             self.close(victim, now);
         } else {
-            self.give_up(victim, self.config.failed_for, now);
+            self.give_up(victim, false, self.config.failed_for, now);
         }
         true
     }

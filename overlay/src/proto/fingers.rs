@@ -48,9 +48,14 @@ pub(super) struct Fingers {
     size: f64,
     /// The row to fill next.
     next: usize,
+    /// Times that an empty row was tried since a finger was last won or lost: where all are full, there is no hurry.
+    tries: u32,
     /// Requests to refresh a row that wait for their link to open.
     waiting: Vec<(Token, Id)>,
 }
+
+/// The wait before the next empty row is tried doubles this often at most.
+const MAX_DOUBLINGS: u32 = 6;
 
 /// Requests to refresh a row that wait for their link, at most.
 const MAX_WAITING: usize = 64;
@@ -98,7 +103,10 @@ impl Proto {
             self.fill_next_arc(now);
         }
         let missing = self.fingers.arcs.iter().any(|arc| arc.peer.is_none());
-        let wait = if missing { self.config.finger_every / 8 } else { self.config.finger_every * 4 };
+        let soonest = self.config.finger_every / 8;
+        let wait =
+            if missing { soonest * (1 << self.fingers.tries.min(MAX_DOUBLINGS)) } else { self.config.finger_every * 4 };
+        self.fingers.tries += 1;
         let wait = self.jittered(wait);
         self.timers.set(Timer::Fingers, now.after(wait));
     }
@@ -113,6 +121,7 @@ impl Proto {
         }
         self.fingers.size = size;
         self.fingers.arcs.clear();
+        self.fingers.tries = 0;
         let reach = size / 2.0;
         if reach <= MIN_RATIO {
             return;
@@ -176,6 +185,9 @@ impl Proto {
     }
 
     pub(super) fn fingers_on_link_up(&mut self, peer: Id) {
+        if self.fingers.has(peer) {
+            self.fingers.tries = 0;
+        }
         let waiting = std::mem::take(&mut self.fingers.waiting);
         let (done, rest) = waiting.into_iter().partition(|&(_, wanted)| wanted == peer);
         self.fingers.waiting = rest;
@@ -190,7 +202,8 @@ impl Proto {
             arc.peer = None;
             lost = true;
         }
-        if lost && self.phase == Phase::Member {
+        if lost && self.phase == Phase::Member && self.fingers.tries > 1 {
+            self.fingers.tries = 1;
             self.timers.at_latest(Timer::Fingers, now.after(self.config.finger_every / 8));
         }
         let waiting = std::mem::take(&mut self.fingers.waiting);

