@@ -13,6 +13,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::Id;
 
+#[cfg(not(target_family = "wasm"))]
+mod file;
+
+#[cfg(not(target_family = "wasm"))]
+pub use file::{KDF_ROUNDS, KeyFileError, MAX_KDF_ROUNDS, MAX_KEY_FILE_BYTES};
+
 /// Bytes in a signature.
 pub const SIGNATURE_BYTES: usize = 64;
 
