@@ -1,5 +1,6 @@
 //! Atoll: one peer-to-peer ring of native processes and browser tabs, over WebRTC.
 
+pub mod ice;
 pub mod id;
 pub mod key;
 
