@@ -1,5 +1,7 @@
 //! The program as a user meets it: settings in layers, key files, and errors in one line.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

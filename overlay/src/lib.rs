@@ -6,3 +6,8 @@ pub mod key;
 
 pub use id::Id;
 pub use key::{Identity, PeerKey};
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
