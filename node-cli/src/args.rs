@@ -63,7 +63,7 @@ pub(crate) struct NodeArgs {
 
     /// A STUN or TURN server: stun:HOST, or JSON {"urls":"turn:HOST","username":"...","credential":"..."}, or a list of
     /// such. May be given several times. Credentials are better kept in the settings file: others see the command line.
-    #[arg(long, global = true, env = "ATOLL_ICE_SERVER", value_name = "URL|JSON")]
+    #[arg(long, global = true, env = "ATOLL_ICE_SERVER", hide_env_values = true, value_name = "URL|JSON")]
     pub(crate) ice_server: Vec<IceServers>,
 
     /// A local address to make links from, such as 127.0.0.1. May be given several times; without it: all.

@@ -4,6 +4,7 @@
 //! written on the command line, so that one parser judges every value and no setting is described twice. The names in
 //! the file are those of the long flags; flags that only one verb has stand in a table with the verb's name.
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
@@ -39,6 +40,16 @@ pub(crate) enum Refused {
     Clap(clap::Error),
     /// In one line.
     Text(String),
+}
+
+/// In one line.
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::Clap(error) => f.write_str(&first_line(error)),
+            Refused::Text(text) => f.write_str(text),
+        }
+    }
 }
 
 /// One setting that the file decides.
@@ -254,6 +265,12 @@ fn one_line(error: clap::Error) -> Refused {
 }
 
 fn first_line(error: &clap::Error) -> String {
+    // The words that clap would repeat hold a credential.
+    if let (Some(ContextValue::String(flag)), Some(cause)) = (error.get(ContextKind::InvalidArg), error.source())
+        && flag.starts_with("--ice-server ")
+    {
+        return format!("invalid value for '{flag}': {cause}");
+    }
     let text = error.to_string();
     let line = text.lines().next().unwrap_or_default();
     line.strip_prefix("error: ").unwrap_or(line).to_owned()

@@ -27,17 +27,7 @@ pub(crate) struct UsageError(pub(crate) &'static str);
 fn main() -> ExitCode {
     let parsed = match layers::parse(std::env::args_os()) {
         Ok(parsed) => parsed,
-        Err(Refused::Clap(message)) => {
-            // Help and version come this way too, and are no failure.
-            let failed = message.use_stderr();
-            // Whom to tell that the terminal is gone?
-            let _ = message.print();
-            return if failed { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
-        }
-        Err(Refused::Text(text)) => {
-            eprintln!("error: {text}");
-            return EXIT_USAGE.into();
-        }
+        Err(refused) => return refuse(&refused),
     };
     start_tracing(parsed.cli.verbose);
     let output = Output::new(parsed.cli.json);
@@ -47,6 +37,22 @@ fn main() -> ExitCode {
         Err(error) => {
             output.error(&error);
             if error.is::<UsageError>() { EXIT_USAGE.into() } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn refuse(refused: &Refused) -> ExitCode {
+    // Whether the settings say `json` is not known: they are what is wrong.
+    let json = std::env::args_os().any(|word| word == "--json");
+    match refused {
+        Refused::Clap(message) if !message.use_stderr() || !json => {
+            // Help and version come this way too, and are no failure. Where they cannot be printed nobody reads.
+            let _ = message.print();
+            if message.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS }
+        }
+        _ => {
+            Output::new(json).error(&anyhow::anyhow!("{refused}"));
+            EXIT_USAGE.into()
         }
     }
 }

@@ -134,6 +134,8 @@ fn switches_come_from_every_layer() {
     let first = |run: Run| run.succeeds()[0]["setting"].clone();
     assert_eq!(first(place.run("settings", &[])), "signalling");
     assert_eq!(place.setting("verbose", "", &[]), (vec!["2".into()], "atoll.toml:2".into()));
+    assert_eq!(place.setting("verbose", "", &[("ATOLL_VERBOSE", "1")]), (vec!["1".into()], "ATOLL_VERBOSE".into()));
+    assert_eq!(place.setting("verbose", "-vvv", &[]), (vec!["3".into()], "flag".into()));
     let bare = Place::new();
     assert_eq!(first(bare.run("settings", &[("ATOLL_JSON", "1")])), "signalling");
     assert!(bare.run("settings", &[("ATOLL_JSON", "0")]).stdout().starts_with("signalling  "));
@@ -145,6 +147,14 @@ fn the_file_holds_ice_servers_in_the_shape_of_the_web_and_their_credentials_stay
     let place = Place::new().with("atoll.toml", file);
     assert_eq!(place.setting("ice-server", "", &[]).0, ["stun:s:3478", "turn:t"]);
     assert!(!place.run("settings", &[]).stdout().contains("hush"));
+
+    let bare = Place::new();
+    let malformed = [("ATOLL_ICE_SERVER", r#"{"urls":"http:t","username":"u","credential":"hush"}"#)];
+    bare.run("settings", &malformed).fails(2, r#""http:t" is not the URL of an ICE server"#);
+    for (words, variables) in [("settings", &malformed), ("--help", &malformed)] {
+        let run = bare.run(words, variables);
+        assert!(!run.stderr().contains("hush") && !run.stdout().contains("hush"), "{words} tells the credential");
+    }
 }
 
 #[test]
@@ -222,6 +232,8 @@ fn a_key_is_created_once_and_shown_again() {
     let text = place.run("key show node.key", &[]).stdout();
     assert!(text.contains(shown[0]["id"].as_str().unwrap()), "{text}");
 
+    assert_eq!(place.run("key show --key node.key --json", &[]).succeeds(), shown);
+
     let before = fs::read(place.path("node.key")).unwrap();
     place.run("key create node.key", &[]).fails(1, "node.key exists already and is not overwritten");
     assert_eq!(fs::read(place.path("node.key")).unwrap(), before);
@@ -245,4 +257,10 @@ fn with_json_an_error_is_one_object() {
     let error: Value = serde_json::from_str(&run.stderr()).unwrap();
     assert!(error["error"].as_str().unwrap().starts_with("there is no key file nowhere"), "{error}");
     assert_eq!(run.output.status.code(), Some(1));
+    for words in ["dial xyz --json", "dial --json", "fly --json"] {
+        let run = Place::new().run(words, &[]);
+        let error: Value = serde_json::from_str(&run.stderr()).unwrap();
+        assert!(error["error"].is_string(), "node-cli {words}: {error}");
+        assert_eq!(run.output.status.code(), Some(2), "node-cli {words}");
+    }
 }
