@@ -158,6 +158,18 @@ fn the_file_holds_ice_servers_in_the_shape_of_the_web_and_their_credentials_stay
 }
 
 #[test]
+fn the_example_of_a_settings_file_is_taken_whole() {
+    let place = Place::new().with("atoll.toml", include_str!("../../docs/atoll.example.toml"));
+    let lines = place.run("settings --json", &[]).succeeds();
+    for line in &lines {
+        let source = line["source"].as_str().unwrap();
+        // The test itself asks for JSON.
+        assert!(source.starts_with("atoll.toml:") || line["setting"] == "json", "the example does not show {line}");
+    }
+    assert_eq!(lines.len(), 10, "{lines:?}");
+}
+
+#[test]
 fn a_mistake_in_the_file_is_named_with_its_line() {
     for (file, said) in [
         ("\nnetwork = ", "error: atoll.toml:2: "),
