@@ -1,2 +1,79 @@
-//! x
-fn main() {}
+//! The command line of Atoll: start a ring, join it, dial a peer.
+
+mod args;
+mod key;
+mod layers;
+mod output;
+mod secrets;
+mod settings;
+mod values;
+
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::args::Verb;
+use crate::layers::{Parsed, Refused};
+use crate::output::Output;
+
+/// The words on the command line, a variable or the settings file were wrong: nothing was tried.
+const EXIT_USAGE: u8 = 2;
+
+/// The words are right one by one, yet something is missing.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(pub(crate) &'static str);
+
+fn main() -> ExitCode {
+    let parsed = match layers::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(refused) => return refuse(&refused),
+    };
+    start_tracing(parsed.cli.verbose);
+    let output = Output::new(parsed.cli.json);
+    match run(parsed, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            if error.is::<UsageError>() { EXIT_USAGE.into() } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn refuse(refused: &Refused) -> ExitCode {
+    // Whether the settings say `json` is not known: they are what is wrong.
+    let json = std::env::args_os().any(|word| word == "--json");
+    match refused {
+        Refused::Clap(message) if !message.use_stderr() || !json => {
+            // Help and version come this way too, and are no failure. Where they cannot be printed nobody reads.
+            let _ = message.print();
+            if message.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS }
+        }
+        _ => {
+            Output::new(json).error(&anyhow::anyhow!("{refused}"));
+            EXIT_USAGE.into()
+        }
+    }
+}
+
+fn run(parsed: Parsed, output: Output) -> anyhow::Result<()> {
+    match &parsed.cli.verb {
+        Verb::Key(verb) => key::run(verb, &parsed.cli.node, output),
+        Verb::Settings => settings::run(&parsed, output),
+        _ => anyhow::bail!("this verb comes with the node, which is not in this version yet"),
+    }
+}
+
+/// `RUST_LOG` decides; without it the number of `-v`.
+fn start_tracing(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "warn,atoll=info,node_cli=info,atoll_signalling=info",
+        2 => "info,atoll=debug,node_cli=debug,atoll_signalling=debug",
+        _ => "debug,atoll=trace,node_cli=trace,atoll_signalling=trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    // Standard output belongs to what was asked for.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

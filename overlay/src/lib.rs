@@ -1,5 +1,6 @@
 //! Atoll: one peer-to-peer ring of native processes and browser tabs, over WebRTC.
 
+pub mod ice;
 pub mod id;
 pub mod key;
 pub mod proto;
@@ -7,3 +8,8 @@ pub mod wire;
 
 pub use id::Id;
 pub use key::{Identity, PeerKey};
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -13,6 +13,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::Id;
 
+#[cfg(not(target_family = "wasm"))]
+mod file;
+
+#[cfg(not(target_family = "wasm"))]
+pub use file::{KDF_ROUNDS, KeyFileError, MAX_KDF_ROUNDS, MAX_KEY_FILE_BYTES};
+
 /// Bytes in a signature.
 pub const SIGNATURE_BYTES: usize = 64;
 
@@ -172,7 +178,8 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// The bytes of hexadecimal text; `None` where it is not.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || !text.len().is_multiple_of(2) {
+    // `from_str_radix` alone would take a sign.
+    if !text.bytes().all(|digit| digit.is_ascii_hexdigit()) || !text.len().is_multiple_of(2) {
         return None;
     }
     (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
@@ -226,5 +233,6 @@ mod tests {
         assert_eq!(PeerKey::from_spki_der(&[0; PEER_KEY_BYTES]), Err(KeyError::Public));
         assert!(serde_json::from_str::<PeerKey>("\"3059\"").is_err());
         assert!(serde_json::from_str::<PeerKey>("\"é9\"").is_err());
+        assert_eq!(unhex("+f"), None);
     }
 }

@@ -1,0 +1,181 @@
+//! Every verb and every flag, as clap parses them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use atoll::Id;
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use url::Url;
+
+use crate::values::{self, IceServers, LookupKey, Target};
+
+/// Start a ring, join it, dial a peer.
+///
+/// Settings are flags, variables (ATOLL_...) or lines of the settings file; a flag goes before a variable, a variable
+/// before the file. `node-cli settings` shows what holds and where it comes from.
+#[derive(Debug, Parser)]
+#[command(name = "node-cli", version, propagate_version = true, infer_long_args = false)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+
+    /// Print JSON, one object a line; errors too.
+    #[arg(long, global = true, env = "ATOLL_JSON", value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
+
+    /// Say more on standard error; -vv and -vvv say still more. RUST_LOG overrules it.
+    #[arg(short, long, global = true, env = "ATOLL_VERBOSE", action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// The settings file, in TOML. Without it: ./atoll.toml, if there is one.
+    #[arg(long, global = true, env = "ATOLL_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// What a node needs to know to join a ring.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The node")]
+pub(crate) struct NodeArgs {
+    /// A signalling server, such as ws://127.0.0.1:9000. Give several: any one that answers will do.
+    #[arg(long, global = true, env = "ATOLL_SIGNALLING", value_name = "URL", value_delimiter = ',')]
+    #[arg(value_parser = values::signalling_url, value_hint = ValueHint::Url)]
+    pub(crate) signalling: Vec<Url>,
+
+    /// The ring to join, where one server serves several.
+    #[arg(long, global = true, env = "ATOLL_NETWORK", value_name = "NAME", value_parser = values::network)]
+    pub(crate) network: Option<String>,
+
+    /// The file with the secret that the network's members share.
+    #[arg(long, global = true, env = "ATOLL_SECRET_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) secret_file: Option<PathBuf>,
+
+    /// The file with the node's key, made by `node-cli key create`. Without it the node is a new one each time.
+    #[arg(long, global = true, env = "ATOLL_KEY", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) key: Option<PathBuf>,
+
+    /// The file with the passphrase of the key file.
+    #[arg(long, global = true, env = "ATOLL_PASSPHRASE_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) passphrase_file: Option<PathBuf>,
+
+    /// A STUN or TURN server: stun:HOST, or JSON {"urls":"turn:HOST","username":"...","credential":"..."}, or a list of
+    /// such. May be given several times. Credentials are better kept in the settings file: others see the command line.
+    #[arg(long, global = true, env = "ATOLL_ICE_SERVER", hide_env_values = true, value_name = "URL|JSON")]
+    pub(crate) ice_server: Vec<IceServers>,
+
+    /// A local address to make links from, such as 127.0.0.1. May be given several times; without it: all.
+    #[arg(long, global = true, env = "ATOLL_BIND", value_name = "IP", value_delimiter = ',')]
+    pub(crate) bind: Vec<IpAddr>,
+
+    /// How many links the node keeps at most [default: 64].
+    #[arg(long, global = true, env = "ATOLL_MAX_LINKS", value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u16).range(values::MIN_LINKS..=values::MAX_LINKS))]
+    pub(crate) max_links: Option<u16>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start a signalling server and a ring of nodes, all in this process.
+    Up(UpArgs),
+    /// Join the ring and wait for peers that dial.
+    Listen(ListenArgs),
+    /// Open a socket to a peer, any number of hops away: standard input goes there, what comes goes to standard output.
+    Dial(DialArgs),
+    /// Show the ring as a member sees it.
+    Status,
+    /// Show the finger table.
+    Fingers,
+    /// Find the node that owns a key.
+    Lookup(LookupArgs),
+    /// Show the hops to a peer.
+    Trace(PeerArgs),
+    /// Make and show key files.
+    #[command(subcommand)]
+    Key(KeyVerb),
+    /// Measure latency and throughput to a peer, beside those of a raw data channel.
+    Bench(PeerArgs),
+    /// Show the settings that hold, and where each comes from.
+    Settings,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// How many nodes.
+    #[arg(long, env = "ATOLL_NODES", value_name = "N", default_value_t = 8)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=values::MAX_NODES))]
+    pub(crate) nodes: u16,
+
+    /// Where the signalling server listens: a port, or an address and a port.
+    #[arg(long, env = "ATOLL_DOOR", value_name = "ADDR", default_value = "127.0.0.1:9000")]
+    #[arg(value_parser = values::local_address)]
+    pub(crate) door: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListenArgs {
+    /// Be a signalling server too, listening here: a port, or an address and a port.
+    #[arg(long, env = "ATOLL_DOOR", value_name = "ADDR", value_parser = values::local_address)]
+    pub(crate) door: Option<SocketAddr>,
+
+    #[command(flatten)]
+    pub(crate) answer: Answer,
+}
+
+/// What a peer that dials finds here.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+#[command(next_help_heading = "What a peer that dials finds")]
+pub(crate) struct Answer {
+    /// Send back whatever comes [the default].
+    #[arg(long)]
+    pub(crate) echo: bool,
+
+    /// Connect the first peer that dials with standard input and output.
+    #[arg(long)]
+    pub(crate) pipe: bool,
+
+    /// Forward each socket to this TCP port: a port, or a host and a port.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) tcp: Option<Target>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DialArgs {
+    /// The peer: its id, 12 hexadecimal digits.
+    pub(crate) peer: Id,
+
+    /// Listen on this local TCP port, and open a socket to the peer for each connection: a port, or an address and a port.
+    #[arg(long, value_name = "ADDR", value_parser = values::local_address)]
+    pub(crate) tcp: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LookupArgs {
+    /// An id of 12 hexadecimal digits, or any other text: its hash is looked up.
+    #[arg(value_name = "TEXT|ID")]
+    pub(crate) key: LookupKey,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PeerArgs {
+    /// The peer: its id, 12 hexadecimal digits.
+    pub(crate) peer: Id,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyVerb {
+    /// Make a new key and write it to a file; with --passphrase-file it is encrypted.
+    Create(KeyFileArgs),
+    /// Show the id and the public key that a key file holds.
+    Show(KeyFileArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyFileArgs {
+    /// The key file. Without it the one of --key.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+}
