@@ -2,6 +2,8 @@
 
 pub mod id;
 pub mod key;
+#[cfg(feature = "net")]
+pub mod net;
 
 pub use id::Id;
 pub use key::{Identity, PeerKey};
