@@ -135,6 +135,11 @@ impl Session {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    #[cfg(test)]
+    pub(super) fn connection(&self) -> &quinn::Connection {
+        &self.0.connection
+    }
+
     /// How old it is.
     pub(super) fn age(&self) -> Duration {
         self.0.since.elapsed()

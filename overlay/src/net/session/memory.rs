@@ -93,11 +93,21 @@ impl MemoryRing {
 
     /// Adds a node in the place of `id`, which its key need not match.
     pub fn join_as(&self, id: Id, identity: &Identity, settings: Settings) -> Result<Sessions, SessionError> {
-        let queue = Arc::new(Queue { packets: Mutex::default(), filled: Notify::new(), closed: AtomicBool::new(false), ring: self.0.clone() });
+        let queue = Arc::new(Queue {
+            packets: Mutex::default(),
+            filled: Notify::new(),
+            closed: AtomicBool::new(false),
+            ring: self.0.clone(),
+        });
         let (sessions, port) = Sessions::new(identity, MemoryCarrier(queue.clone()), settings)?;
         write(&self.0.ports).insert(id, port);
         tokio::spawn(carry(id, queue));
         Ok(sessions)
+    }
+
+    /// Lets packets to `id` arrive at `port`; what that node sends is its own carrier's affair.
+    pub fn attach(&self, id: Id, port: Port) {
+        write(&self.0.ports).insert(id, port);
     }
 
     /// Takes a node's place away: from now on dials to it fail, and packets to it get lost.
