@@ -186,7 +186,7 @@ async fn spoofed_dials_do_not_take_the_places_of_the_id_they_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_without_a_name_is_given_up() {
-    let Pair { alice, bob, .. } = pair_with(Conditions::default(), hasty());
+    let Pair { alice, bob, .. } = pair_with(Conditions::default(), Settings { idle_timeout: IDLE_TIMEOUT, ..hasty() });
     let session = alice.connect(bob.id()).await.unwrap();
     for header in [&b"\0"[..], &b"\x05ab"[..], &b"\x02\xff\xfe"[..]] {
         let (mut send, mut recv) = session.connection().open_bi().await.unwrap();
