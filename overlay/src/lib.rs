@@ -5,6 +5,8 @@ pub mod id;
 pub mod key;
 pub mod proto;
 pub mod wire;
+#[cfg(feature = "net")]
+pub mod net;
 
 pub use id::Id;
 pub use key::{Identity, PeerKey};

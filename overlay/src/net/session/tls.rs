@@ -1,0 +1,228 @@
+//! Who is at the other end of a session: TLS 1.3 with both sides' identity keys as raw public keys (RFC 7250).
+//!
+//! Offered and accepted is exactly one of everything: TLS_AES_256_GCM_SHA384, key exchange over secp256r1, signatures
+//! ECDSA P-256 with SHA-256, ALPN `atoll/1`. No resumption and no 0-RTT: nothing can be replayed. The dialling side demands a
+//! key whose hash is the id that it dialled, the accepting side one whose hash is the id that the packets come from.
+
+use std::sync::Arc;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
+use rustls::crypto::ring::{cipher_suite, default_provider, kx_group, sign};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::quic::Suite;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
+use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+
+use super::error::SessionError;
+use crate::id::Id;
+use crate::key::{Identity, PeerKey};
+
+/// The protocol inside a session, as ALPN (RFC 7301) names it.
+pub const ALPN: &[u8] = b"atoll/1";
+
+/// The alert of TLS that says "your key is not the one that belongs here" (access_denied, RFC 8446, section 6.2).
+pub(super) const WRONG_KEY_ALERT: u8 = 49;
+
+/// Makes the TLS settings of a node's sessions.
+#[derive(Debug)]
+pub(super) struct Tls {
+    provider: Arc<CryptoProvider>,
+    key: Arc<CertifiedKey>,
+}
+
+impl Tls {
+    pub(super) fn new(identity: &Identity) -> Result<Self, SessionError> {
+        let secret = PrivatePkcs8KeyDer::from(identity.to_pkcs8_der());
+        let signer = sign::any_ecdsa_type(&secret.into()).map_err(broken)?;
+        let public = CertificateDer::from(identity.public().to_spki_der().to_vec());
+        let provider = CryptoProvider {
+            cipher_suites: vec![cipher_suite::TLS13_AES_256_GCM_SHA384],
+            kx_groups: vec![kx_group::SECP256R1],
+            ..default_provider()
+        };
+        Ok(Tls { provider: Arc::new(provider), key: Arc::new(CertifiedKey::new(vec![public], signer)) })
+    }
+
+    /// For dialling; the id dialled is given as the server's name: [`server_name`].
+    pub(super) fn client(&self) -> Result<Arc<QuicClientConfig>, SessionError> {
+        let verifier = Verifier { expected: None, algorithms: self.provider.signature_verification_algorithms };
+        let mut config = rustls::ClientConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(broken)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(self.key.clone())));
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.resumption = Resumption::disabled();
+        config.enable_sni = false;
+        config.enable_early_data = false;
+        let config = QuicClientConfig::with_initial(Arc::new(config), initial_suite());
+        config.map(Arc::new).map_err(|e| SessionError::Protocol(e.to_string()))
+    }
+
+    /// For accepting a session from the id `from` and no other.
+    pub(super) fn server(&self, from: Id) -> Result<Arc<QuicServerConfig>, SessionError> {
+        let verifier = Verifier { expected: Some(from), algorithms: self.provider.signature_verification_algorithms };
+        let mut config = rustls::ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(broken)?
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(self.key.clone())));
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        let config = QuicServerConfig::with_initial(Arc::new(config), initial_suite());
+        config.map(Arc::new).map_err(|e| SessionError::Protocol(e.to_string()))
+    }
+}
+
+/// The name under which a dial carries the id to its verifier. It is not sent.
+pub(super) fn server_name(id: Id) -> String {
+    format!("{id}.{SERVER_NAME_SUFFIX}")
+}
+
+/// The peer's key, once the handshake is done.
+pub(super) fn peer_key(connection: &quinn::Connection) -> Option<PeerKey> {
+    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    PeerKey::from_spki_der(chain.first()?).ok()
+}
+
+/// A name that is a number only would be taken for an IP address.
+const SERVER_NAME_SUFFIX: &str = "atoll";
+
+/// RFC 9001, section 5.2: the first packets of every connection are sealed with this, under keys that are no secret.
+fn initial_suite() -> Suite {
+    cipher_suite::TLS13_AES_128_GCM_SHA256
+        .tls13()
+        .and_then(|suite| suite.quic_suite())
+        .expect("rustls' AES-128 suite is one of TLS 1.3 and serves QUIC")
+}
+
+fn broken(error: Error) -> SessionError {
+    SessionError::Protocol(error.to_string())
+}
+
+/// Accepts one id's key, in the raw.
+#[derive(Debug)]
+struct Verifier {
+    /// `None`: the id is in the server's name.
+    expected: Option<Id>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Verifier {
+    fn check_key(&self, key: &[u8], others: &[CertificateDer<'_>], expected: Option<Id>) -> Result<(), Error> {
+        let key = PeerKey::from_spki_der(key).map_err(|_| Error::from(CertificateError::BadEncoding))?;
+        if !others.is_empty() {
+            return Err(CertificateError::BadEncoding.into());
+        }
+        if Some(key.id()) != expected {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
+        Ok(())
+    }
+
+    fn check_signature(
+        &self,
+        message: &[u8],
+        key: &[u8],
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        if signature.scheme != SignatureScheme::ECDSA_NISTP256_SHA256 {
+            return Err(CertificateError::BadSignature.into());
+        }
+        verify_tls13_signature_with_raw_key(message, &SubjectPublicKeyInfoDer::from(key), signature, &self.algorithms)
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        key: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let name = server_name.to_str();
+        let dialled = name.split('.').next().and_then(|id| id.parse().ok());
+        self.check_key(key, others, dialled).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _key: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        key: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check_signature(message, key, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        key: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.check_key(key, others, self.expected).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _key: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        key: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check_signature(message, key, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
+    }
+}
+
+fn only_tls13() -> Error {
+    rustls::PeerIncompatible::Tls13RequiredForQuic.into()
+}
