@@ -1,8 +1,10 @@
 //! Atoll: one peer-to-peer ring of native processes and browser tabs, over WebRTC.
 
+pub mod ice;
 pub mod id;
 pub mod key;
 pub mod proto;
+pub mod signalling;
 pub mod wire;
 
 pub use id::Id;

@@ -1,0 +1,3 @@
+//! The protocol meets the world: connections, clocks, tasks.
+
+pub mod signal;
