@@ -3,6 +3,8 @@
 pub mod ice;
 pub mod id;
 pub mod key;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod proto;
 pub mod signalling;
 pub mod wire;

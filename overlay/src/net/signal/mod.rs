@@ -3,6 +3,11 @@
 mod backoff;
 mod client;
 mod connection;
+mod pace;
 
-pub use backoff::{BACKOFF_LONGEST, BACKOFF_SHORTEST};
-pub use client::{SendError, SignallingClient, SignallingConfig, SignallingEvent, SignallingHandle};
+pub use backoff::{BACKOFF_LONGEST, BACKOFF_SHORTEST, STEADY};
+pub use client::{
+    COMMANDS, ConfigError, EVENTS, FIND_EVERY, NotDelivered, PING_EVERY, PREFER_EVERY, SILENCE, SendError, SignallingClient,
+    SignallingConfig, SignallingEvent, SignallingHandle,
+};
+pub use connection::{CONNECT_LIMIT, WRITE_LIMIT};
