@@ -63,12 +63,12 @@ impl ServerHandle {
 #[non_exhaustive]
 pub enum BindError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {}; choose another address or stop the program that has it", .source.kind())]
+    #[error("cannot listen on {address}: {}; choose another address or stop the program that has it", .reason.kind())]
     Listen {
         /// The address.
         address: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// A setting that cannot work.
     #[error(transparent)]
@@ -105,7 +105,7 @@ impl Server {
     /// Listens on the address of the settings.
     pub async fn bind(settings: Settings) -> Result<Self, BindError> {
         settings.check()?;
-        let listen = |source| BindError::Listen { address: settings.listen, source };
+        let listen = |reason| BindError::Listen { address: settings.listen, reason };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let limits = &settings.limits;
