@@ -128,31 +128,35 @@ impl Connection {
         let Register { network, key, role, status, .. } = register;
         let id = key.id();
         let now = Instant::now();
+        let limits = &self.shared.settings.limits;
+        let told = Limits {
+            message_bytes: limits.message_bytes,
+            messages_per_second: limits.messages_per_second,
+            burst: limits.burst,
+        };
         let applicant = Applicant { id, key: key.to_spki_der(), role, status, handle: Arc::clone(&self.outbox) };
-        let registered = self.shared.registry().register(&network, applicant, now).map_err(|code| {
+        let mut registry = self.shared.registry();
+        let registered = registry.register(&network, applicant, now).map_err(|code| {
             let message = match code {
                 ErrorCode::IdHeld => "another key holds this id: make a new key",
                 _ => "this server serves no more networks: use one that exists, or another server",
             };
             End::because(code, message)
         })?;
+        let found = registered.list.found;
+        let ice_servers = self.shared.settings.ice_servers.clone();
+        let welcome = Welcome { id, ice_servers, list: registered.list, limits: told };
+        // Before others can reach this node: the welcome comes first.
+        self.outbox.put(ServerMessage::Welcome(Box::new(welcome)).to_json());
+        drop(registry);
         if let Some(older) = registered.replaced {
             older.end(ErrorCode::Replaced);
         }
-        let limits = &self.shared.settings.limits;
-        tracing::info!(%id, network, found = registered.list.found, address = %self.visitor.address, "registered");
+        tracing::info!(%id, network, found, address = %self.visitor.address, "registered");
         self.shared.metrics.registered.inc();
-        self.shared.metrics.founded.inc_by(u64::from(registered.list.found));
+        self.shared.metrics.founded.inc_by(u64::from(found));
         let bucket = TokenBucket::full(limits.burst, now);
         self.node = Some(Box::new(Node { network, id, ticket: registered.ticket, bucket }));
-        let limits = Limits {
-            message_bytes: limits.message_bytes,
-            messages_per_second: limits.messages_per_second,
-            burst: limits.burst,
-        };
-        let ice_servers = self.shared.settings.ice_servers.clone();
-        let welcome = ServerMessage::Welcome(Box::new(Welcome { id, ice_servers, list: registered.list, limits }));
-        self.outbox.put(welcome.to_json());
         Ok(())
     }
 
@@ -216,7 +220,9 @@ impl Connection {
         let Some(text) = readable(received)? else { return Ok(()) };
         let metrics = &self.shared.metrics;
         match NodeMessage::parse(&text)? {
-            NodeMessage::Register(_) => Err(End::because(ErrorCode::OutOfOrder, "this connection is registered already")),
+            NodeMessage::Register(_) => {
+                Err(End::because(ErrorCode::OutOfOrder, "this connection is registered already"))
+            }
             NodeMessage::FindMembers => {
                 metrics.receive("find-members");
                 let list = self.shared.registry().find_members(&node.network, node.id, now);

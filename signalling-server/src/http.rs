@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use atoll::Id;
 use atoll::signalling::is_network_name;
-use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::rejection::QueryRejection;
+use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -88,7 +88,8 @@ struct DhtQuery {
 async fn dht(State(shared): State<Arc<Shared>>, query: Result<Query<DhtQuery>, QueryRejection>) -> Response {
     shared.metrics.close("answered");
     if !shared.settings.dht {
-        return (StatusCode::FORBIDDEN, "this server does not show its rings: it was started without --dht\n").into_response();
+        return (StatusCode::FORBIDDEN, "this server does not show its rings: it was started without --dht\n")
+            .into_response();
     }
     let Some(Query(query)) = query.ok().filter(|query| is_network_name(&query.network)) else {
         return (StatusCode::BAD_REQUEST, "name a network: /dht?network=main\n").into_response();

@@ -387,7 +387,11 @@ impl ErrorCode {
     pub fn is_lasting(self) -> bool {
         matches!(
             self,
-            ErrorCode::Version | ErrorCode::BadSignature | ErrorCode::WrongHost | ErrorCode::IdHeld | ErrorCode::Replaced
+            ErrorCode::Version
+                | ErrorCode::BadSignature
+                | ErrorCode::WrongHost
+                | ErrorCode::IdHeld
+                | ErrorCode::Replaced
         )
     }
 }

@@ -18,8 +18,8 @@ mod setup;
 mod text;
 
 pub use message::{
-    Challenge, ErrorCode, Limits, Member, MemberList, NodeMessage, ParseError, Refusal, Register, RelayFrom, RelayTo, Role,
-    ServerMessage, Status, Undelivered, UndeliveredReason, Welcome, is_network_name,
+    Challenge, ErrorCode, Limits, Member, MemberList, NodeMessage, ParseError, Refusal, Register, RelayFrom, RelayTo,
+    Role, ServerMessage, Status, Undelivered, UndeliveredReason, Welcome, is_network_name,
 };
 pub use setup::{LinkPurpose, LinkSetup, RefuseReason, SetupError};
 pub use text::{Hex, Payload};

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use atoll::Id;
 use atoll::ice::IceServer;
 use atoll::key::Identity;
 use atoll::net::signal::{
-    ConfigError, NotDelivered, SignallingClient, SignallingConfig, SignallingEvent as Event,
+    ConfigError, NotDelivered, SignallingClient, SignallingConfig, SignallingEvent as Event, SignallingTiming,
 };
 use atoll::signalling::{ErrorCode, LinkSetup, MAX_SDP_BYTES, Role, Status};
-use atoll::Id;
 use atoll_signalling::{Server, Settings};
 use futures::{SinkExt, StreamExt};
 use tokio::net::TcpListener;
@@ -24,6 +24,7 @@ fn config(urls: &[String]) -> SignallingConfig {
         identity: Identity::generate(),
         role: Role::Member,
         tls: None,
+        timing: SignallingTiming::default(),
     }
 }
 
@@ -125,7 +126,10 @@ async fn of_several_servers_any_that_answers_will_do_and_the_failure_is_told() {
     let dead = nobody().await;
     let (mut client, _) = client(&[dead.clone(), server.url()]);
     let event = next(&mut client).await;
-    assert!(matches!(&event, Event::Disconnected { url, retry_in, .. } if *url == dead && retry_in.is_zero()), "{event:?}");
+    assert!(
+        matches!(&event, Event::Disconnected { url, retry_in, .. } if *url == dead && retry_in.is_zero()),
+        "{event:?}"
+    );
     assert_eq!(connected(&mut client).await.0, server.url());
 }
 
@@ -136,6 +140,76 @@ async fn when_the_server_in_use_dies_the_next_one_serves() {
     assert_eq!(connected(&mut client).await.0, first.url());
     first.stop().await;
     assert_eq!(connected(&mut client).await.0, second.url());
+}
+
+#[tokio::test]
+async fn a_node_goes_back_to_the_server_that_it_prefers() {
+    let later = TestServer::start().await;
+    let holder = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = holder.local_addr().unwrap();
+    drop(holder);
+    let mut config = config(&[format!("ws://{address}"), later.url()]);
+    config.timing.prefer_every = Duration::from_millis(50);
+    let mut client = SignallingClient::start(config).unwrap();
+    assert_eq!(connected(&mut client).await.0, later.url());
+    let preferred = Server::bind(Settings { listen: address, ..Settings::default() }).await.unwrap();
+    let url = preferred.url();
+    let _running = tokio::spawn(preferred.serve());
+    assert_eq!(connected(&mut client).await.0, url);
+    later.counted_as_closed("left", 1).await;
+}
+
+#[tokio::test]
+async fn members_are_asked_for_now_and_then_and_leaves_do_not_ask() {
+    let server = TestServer::start().await;
+    let mut often = config(&[server.url()]);
+    often.timing.find_every = Duration::from_millis(20);
+    let mut member = SignallingClient::start(often.clone()).unwrap();
+    connected(&mut member).await;
+    for _ in 0..3 {
+        assert_eq!(next(&mut member).await, Event::Members { found: true, members: vec![] });
+    }
+    drop(member);
+    server.counted_as_closed("left", 1).await;
+    let asked = "atoll_signalling_messages_received_total{type=\"find-members\"}";
+    let before = server.metric(asked).await;
+    let mut leaf = SignallingClient::start(SignallingConfig { role: Role::Leaf, ..often }).unwrap();
+    connected(&mut leaf).await;
+    assert!(tokio::time::timeout(Duration::from_millis(200), leaf.next()).await.is_err());
+    assert_eq!(server.metric(asked).await, before);
+}
+
+/// Forwards one connection to the server, until told to stop: then it holds it open and lets nothing through.
+async fn freezable(server: &TestServer) -> (String, tokio::sync::oneshot::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let (freeze, frozen) = tokio::sync::oneshot::channel();
+    let to = server.address;
+    tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+            _ = frozen => std::future::pending().await,
+        }
+    });
+    (url, freeze)
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_left() {
+    let server = TestServer::start().await;
+    let (url, freeze) = freezable(&server).await;
+    let mut config = config(&[url]);
+    config.timing.ping_every = Duration::from_millis(50);
+    config.timing.silence = Duration::from_millis(200);
+    let mut client = SignallingClient::start(config).unwrap();
+    connected(&mut client).await;
+    // While the server answers pings, nothing happens for longer than the silence that counts.
+    assert!(tokio::time::timeout(Duration::from_millis(500), client.next()).await.is_err());
+    freeze.send(()).unwrap();
+    let event = next(&mut client).await;
+    assert!(matches!(&event, Event::Disconnected { reason, .. } if reason.contains("silent")), "{event:?}");
 }
 
 #[tokio::test]
@@ -234,8 +308,10 @@ async fn server_that_says(texts: Vec<Message>) -> String {
 
 #[tokio::test]
 async fn a_hostile_server_is_left_with_a_reason() {
-    let challenge = Message::text(format!(r#"{{"type":"challenge","versions":[1],"nonce":"{}","server":"x"}}"#, "00".repeat(32)));
-    let old = Message::text(format!(r#"{{"type":"challenge","versions":[9],"nonce":"{}","server":"x"}}"#, "00".repeat(32)));
+    let challenge =
+        Message::text(format!(r#"{{"type":"challenge","versions":[1],"nonce":"{}","server":"x"}}"#, "00".repeat(32)));
+    let old =
+        Message::text(format!(r#"{{"type":"challenge","versions":[9],"nonce":"{}","server":"x"}}"#, "00".repeat(32)));
     let welcome = r#"{"type":"welcome","id":"000000000001","ice_servers":[],"found":true,"members":[],"limits":{"message_bytes":1,"messages_per_second":0,"burst":0}}"#;
     for (texts, expected) in [
         (vec![Message::text("hello")], "no message of this protocol"),

@@ -27,12 +27,8 @@ async fn is_refused(what: Message, registered: bool, code: ErrorCode) {
 #[tokio::test]
 async fn a_message_before_the_registration_is_out_of_order() {
     is_refused(Message::text(NodeMessage::FindMembers.to_json()), false, ErrorCode::OutOfOrder).await;
-    is_refused(
-        Message::text(r#"{"type":"relay","to":"000000000001","payload":1}"#),
-        false,
-        ErrorCode::OutOfOrder,
-    )
-    .await;
+    is_refused(Message::text(r#"{"type":"relay","to":"000000000001","payload":1}"#), false, ErrorCode::OutOfOrder)
+        .await;
 }
 
 #[tokio::test]

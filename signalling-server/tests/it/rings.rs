@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use atoll::key::Identity;
-use atoll::signalling::{ErrorCode, MAX_MEMBERS, RelayFrom, Role, ServerMessage, Status, Undelivered, UndeliveredReason};
+use atoll::signalling::{
+    ErrorCode, MAX_MEMBERS, RelayFrom, Role, ServerMessage, Status, Undelivered, UndeliveredReason,
+};
 use futures::future::join_all;
 
 use crate::support::{TestServer, accept, soon};

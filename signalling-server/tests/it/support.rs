@@ -192,9 +192,12 @@ impl Raw {
             }
         };
         assert_eq!(told.code, code, "{}", told.message);
-        match soon("the close", self.socket.next()).await {
-            Some(Ok(Message::Close(Some(frame)))) => assert_eq!(frame.reason.as_str(), code.as_str()),
-            other => panic!("{other:?} instead of a close frame"),
+        loop {
+            match soon("the close", self.socket.next()).await {
+                Some(Ok(Message::Close(Some(frame)))) => return assert_eq!(frame.reason.as_str(), code.as_str()),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                other => panic!("{other:?} instead of a close frame"),
+            }
         }
     }
 

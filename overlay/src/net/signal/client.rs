@@ -27,15 +27,6 @@ use crate::signalling::{
 pub const EVENTS: usize = 64;
 /// Commands that may wait for the connection.
 pub const COMMANDS: usize = 256;
-/// How often a member asks for other members, before jitter: so do two rings that split find each other.
-pub const FIND_EVERY: Duration = Duration::from_secs(30);
-/// How often a silent server is asked whether it still lives.
-pub const PING_EVERY: Duration = Duration::from_secs(15);
-/// A server not heard of for so long is gone.
-pub const SILENCE: Duration = Duration::from_secs(40);
-/// How often a node on a later server of its list tries the earlier ones, before jitter.
-pub const PREFER_EVERY: Duration = Duration::from_secs(60);
-
 /// Whom to register as, and where.
 #[derive(Debug, Clone)]
 pub struct SignallingConfig {
@@ -49,6 +40,32 @@ pub struct SignallingConfig {
     pub role: Role,
     /// TLS for `wss://`; `None`: trust the roots that browsers trust.
     pub tls: Option<Arc<ClientConfig>>,
+    /// When to ask what of a server.
+    pub timing: SignallingTiming,
+}
+
+/// When a client asks what of its server. The defaults suit the internet; tests take shorter ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignallingTiming {
+    /// How often a member asks for other members, before jitter: so do two rings that split find each other. Default: 30 s.
+    pub find_every: Duration,
+    /// How often a silent server is asked whether it still lives. Default: 15 s.
+    pub ping_every: Duration,
+    /// A server not heard of for so long is gone. Default: 40 s.
+    pub silence: Duration,
+    /// How often a node on a later server of its list tries the earlier ones, before jitter. Default: 60 s.
+    pub prefer_every: Duration,
+}
+
+impl Default for SignallingTiming {
+    fn default() -> Self {
+        SignallingTiming {
+            find_every: Duration::from_secs(30),
+            ping_every: Duration::from_secs(15),
+            silence: Duration::from_secs(40),
+            prefer_every: Duration::from_secs(60),
+        }
+    }
 }
 
 /// What happens on the way to other nodes.
@@ -356,10 +373,11 @@ impl Task {
 
     /// Reads and writes until the connection breaks.
     async fn serve(&mut self) -> Result<(usize, Broken), Closed> {
+        let timing = self.config.timing;
         let mut heard = Instant::now();
-        let mut ping_at = heard + PING_EVERY;
-        let mut find_at = heard + jittered(FIND_EVERY);
-        let mut prefer_at = heard + jittered(PREFER_EVERY);
+        let mut ping_at = heard + timing.ping_every;
+        let mut find_at = heard + jittered(timing.find_every);
+        let mut prefer_at = heard + jittered(timing.prefer_every);
         let mut preferred: Option<BoxFuture<'static, Option<Better>>> = None;
         loop {
             let Some(current) = &mut self.current else { return Ok((0, Broken::Lost("no connection".into()))) };
@@ -383,15 +401,15 @@ impl Task {
                 },
                 () = sleep_until(may_send_at), if !may_send => Ok(()),
                 () = sleep_until(ping_at) => {
-                    ping_at = Instant::now() + PING_EVERY;
-                    if heard.elapsed() >= SILENCE {
-                        Err(Broken::Lost(format!("the server was silent for {} s", SILENCE.as_secs())))
+                    ping_at = Instant::now() + timing.ping_every;
+                    if heard.elapsed() >= timing.silence {
+                        Err(Broken::Lost(format!("the server was silent for {} s", timing.silence.as_secs_f32())))
                     } else {
                         current.connection.ping().await
                     }
                 }
                 () = sleep_until(find_at), if self.config.role == Role::Member => {
-                    find_at = Instant::now() + jittered(FIND_EVERY);
+                    find_at = Instant::now() + jittered(timing.find_every);
                     self.send(NodeMessage::FindMembers).await
                 }
                 () = sleep_until(prefer_at), if server > 0 && preferred.is_none() => {
@@ -400,7 +418,7 @@ impl Task {
                 }
                 Some(better) = OptionFuture::from(preferred.as_mut()) => {
                     preferred = None;
-                    prefer_at = Instant::now() + jittered(PREFER_EVERY);
+                    prefer_at = Instant::now() + jittered(timing.prefer_every);
                     if let Some((server, connection, told)) = better {
                         if let Some(old) = self.current.take() {
                             old.connection.close().await;

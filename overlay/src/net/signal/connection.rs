@@ -15,7 +15,8 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_asyn
 
 use crate::net::signal::client::SignallingConfig;
 use crate::signalling::{
-    Challenge, ErrorCode, MAX_MESSAGE_BYTES, NodeMessage, ParseError, Refusal, Register, ServerMessage, Status, VERSION, Welcome,
+    Challenge, ErrorCode, MAX_MESSAGE_BYTES, NodeMessage, ParseError, Refusal, Register, ServerMessage, Status,
+    VERSION, Welcome,
 };
 
 /// From the look-up of the name to the welcome.
@@ -106,16 +107,11 @@ impl Connection {
         };
         let register = answer(&challenge, config, &host, status)?;
         socket.send(Message::text(register.to_json())).await?;
-        loop {
-            match receive(&mut socket).await? {
-                ServerMessage::Welcome(welcome) if welcome.id == config.identity.id() => {
-                    return Ok(Connection { socket, welcome });
-                }
-                ServerMessage::Welcome(_) => return Err(Broken::because("the server computed another id from our key")),
-                ServerMessage::Error(refusal) => return Err(Broken::Refused(refusal)),
-                // Another node may have been quicker to send than the welcome was: that message is lost, as any may be.
-                _ => {}
-            }
+        match receive(&mut socket).await? {
+            ServerMessage::Welcome(welcome) if welcome.id == config.identity.id() => Ok(Connection { socket, welcome }),
+            ServerMessage::Welcome(_) => Err(Broken::because("the server computed another id from our key")),
+            ServerMessage::Error(refusal) => Err(Broken::Refused(refusal)),
+            _ => Err(Broken::because("the server did not answer the registration")),
         }
     }
 
@@ -163,8 +159,7 @@ fn answer(
         let message = format!("the server speaks versions {:?}, this node version {VERSION}", challenge.versions);
         return Err(Broken::Refused(Refusal { code: ErrorCode::Version, message }));
     }
-    let register =
-        Register::sign(&config.identity, &challenge.nonce, &config.network, config.role, host, status);
+    let register = Register::sign(&config.identity, &challenge.nonce, &config.network, config.role, host, status);
     Ok(NodeMessage::Register(Box::new(register)))
 }
 

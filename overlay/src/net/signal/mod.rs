@@ -7,7 +7,7 @@ mod pace;
 
 pub use backoff::{BACKOFF_LONGEST, BACKOFF_SHORTEST, STEADY};
 pub use client::{
-    COMMANDS, ConfigError, EVENTS, FIND_EVERY, NotDelivered, PING_EVERY, PREFER_EVERY, SILENCE, SendError, SignallingClient,
-    SignallingConfig, SignallingEvent, SignallingHandle,
+    COMMANDS, ConfigError, EVENTS, NotDelivered, SendError, SignallingClient, SignallingConfig, SignallingEvent,
+    SignallingHandle, SignallingTiming,
 };
 pub use connection::{CONNECT_LIMIT, WRITE_LIMIT};
