@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use atoll::Id;
 use atoll::signalling::{
-    Challenge, ErrorCode, Hex, Limits, NodeMessage, ParseError, Refusal, Register, RelayFrom, RelayTo, ServerMessage,
-    Undelivered, UndeliveredReason, VERSION, Welcome,
+    Challenge, ErrorCode, Hex, Limits, NONCE_BYTES, NodeMessage, ParseError, Refusal, Register, RelayFrom, RelayTo,
+    ServerMessage, Undelivered, UndeliveredReason, VERSION, Welcome,
 };
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use futures::SinkExt;
@@ -24,6 +24,8 @@ use crate::server::{Shared, Visitor, stopped};
 
 /// How long the goodbye may take: to write the reason, and for the other side to have read it.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// Pings and pongs that a node may send before it registers.
+const PINGS_BEFORE: usize = 16;
 
 /// Serves one node to its end.
 pub(crate) async fn run(socket: WebSocket, shared: Arc<Shared>, visitor: Arc<Visitor>) {
@@ -40,6 +42,13 @@ pub(crate) async fn run(socket: WebSocket, shared: Arc<Shared>, visitor: Arc<Vis
     };
     connection.leave();
     Box::pin(connection.say_goodbye(end)).await;
+}
+
+/// Whatever ends the task, the node is no longer registered.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.leave();
+    }
 }
 
 struct Connection {
@@ -92,11 +101,12 @@ impl Connection {
         let mut stop = self.shared.stop.subscribe();
         let exchange = async {
             self.socket.send(Message::Text(challenge.to_json().into())).await.map_err(|_| End::Lost)?;
-            loop {
+            for _ in 0..PINGS_BEFORE {
                 if let Some(text) = readable(self.socket.recv().await)? {
                     return NodeMessage::parse(&text).map_err(End::from);
                 }
             }
+            Err(End::because(ErrorCode::TooFast, "register instead of pinging"))
         };
         let message = tokio::select! {
             message = timeout_at(deadline, exchange) => message.unwrap_or_else(|_| {
@@ -111,7 +121,7 @@ impl Connection {
         self.register(*register, &nonce)
     }
 
-    fn register(&mut self, register: Register, nonce: &Hex<{ atoll::signalling::NONCE_BYTES }>) -> Result<(), End> {
+    fn register(&mut self, register: Register, nonce: &Hex<NONCE_BYTES>) -> Result<(), End> {
         if register.version != VERSION {
             let message = format!("this server speaks version {VERSION}, not {}", register.version);
             return Err(End::Because(ErrorCode::Version, message));

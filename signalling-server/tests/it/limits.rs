@@ -122,6 +122,17 @@ async fn pings_count_as_messages() {
     fast.is_closed_for(ErrorCode::TooFast).await;
 }
 
+#[tokio::test]
+async fn pings_do_not_keep_a_connection_that_never_registers() {
+    let server = TestServer::start().await;
+    let mut raw = server.connect().await;
+    raw.challenge().await;
+    for _ in 0..20 {
+        let _ = raw.say(Message::Ping(vec![1].into())).await;
+    }
+    raw.is_closed_for(ErrorCode::TooFast).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_is_closed_and_nobody_waits_for_it() {
     let server = TestServer::with(|settings| {
