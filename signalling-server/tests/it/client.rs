@@ -1,5 +1,6 @@
 //! The node's client against a real server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use atoll::Id;
@@ -288,6 +289,60 @@ async fn a_wss_url_needs_no_set_up_of_tls_and_a_server_without_tls_is_an_error_n
     let (mut client, _) = client(&[server.url().replace("ws://", "wss://")]);
     let event = next(&mut client).await;
     assert!(matches!(event, Event::Disconnected { .. }), "{event:?}");
+}
+
+/// What a reverse proxy does: ends TLS in front of the server. Returns the port, and a client's TLS that trusts it.
+async fn tls_in_front_of(server: &TestServer) -> (u16, Arc<rustls::ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let theirs = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let ours = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(theirs));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let to = server.address;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut near) = acceptor.accept(stream).await else { continue };
+            let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    (port, Arc::new(ours))
+}
+
+#[tokio::test]
+async fn a_server_behind_tls_serves_those_who_trust_its_certificate() {
+    let server = TestServer::with(|settings| settings.hosts = vec!["other.example".into()]).await;
+    let (port, tls) = tls_in_front_of(&server).await;
+    let url = format!("wss://localhost:{port}");
+    // The registration comes through, and is signed for the host that was dialled.
+    let mut trusting = SignallingClient::start(SignallingConfig { tls: Some(tls), ..config(&[url.clone()]) }).unwrap();
+    let event = next(&mut trusting).await;
+    assert!(matches!(&event, Event::Refused { code: ErrorCode::WrongHost, .. }), "{event:?}");
+
+    let (mut wary, _) = client(&[url]);
+    let event = next(&mut wary).await;
+    let Event::Disconnected { reason, .. } = event else { panic!("{event:?}") };
+    assert!(reason.contains("certificate"), "{reason}");
+
+    let server = TestServer::start().await;
+    let (port, tls) = tls_in_front_of(&server).await;
+    let url = format!("wss://localhost:{port}");
+    let mut trusting = SignallingClient::start(SignallingConfig { tls: Some(tls), ..config(&[url.clone()]) }).unwrap();
+    assert_eq!(connected(&mut trusting).await.0, url);
 }
 
 /// A server that says `texts` to everybody, one after the other, whatever it hears.
