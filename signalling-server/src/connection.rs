@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use atoll::Id;
 use atoll::signalling::{
-    Challenge, ErrorCode, Hex, Limits, NONCE_BYTES, NodeMessage, ParseError, Refusal, Register, RelayFrom, RelayTo,
+    Challenge, ErrorCode, Hex, Limits, NONCE_BYTES, NodeMessage, ParseError, Register, RelayFrom, RelayTo, ServerError,
     ServerMessage, Undelivered, UndeliveredReason, VERSION, Welcome,
 };
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
@@ -279,7 +279,7 @@ impl Connection {
             _ => close_code::POLICY,
         };
         let close = Message::Close(Some(CloseFrame { code: close_code, reason: code.as_str().into() }));
-        let error = ServerMessage::Error(Refusal { code, message });
+        let error = ServerMessage::Error(ServerError { code, message });
         let goodbye = async {
             self.socket.feed(Message::Text(error.to_json().into())).await?;
             self.socket.send(close).await?;

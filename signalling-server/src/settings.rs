@@ -93,8 +93,8 @@ pub struct SettingError {
     problem: &'static str,
 }
 
-/// The smallest message limit that a node can still set up a link with: a description of 8 KiB in its envelope.
-pub const MIN_MESSAGE_BYTES: usize = 12 * 1024;
+/// The smallest message limit that a node can still set up a link with: a description of 12 KiB, escaped, in its envelope.
+pub const MIN_MESSAGE_BYTES: usize = 16 * 1024;
 
 impl Settings {
     /// Whether a server can work with these settings.
@@ -102,7 +102,7 @@ impl Settings {
         let limits = &self.limits;
         let wrong = |setting, problem| Err(SettingError { setting, problem });
         if limits.message_bytes > MAX_MESSAGE_BYTES || limits.message_bytes < MIN_MESSAGE_BYTES {
-            return wrong("message-bytes", "must lie between 12288 and 65536");
+            return wrong("message-bytes", "must lie between 16384 and 65536");
         }
         if limits.pending_bytes < 2 * limits.message_bytes {
             return wrong("pending-bytes", "must be at least twice message-bytes");

@@ -18,9 +18,9 @@ mod liveness;
 mod lookup;
 mod ring;
 mod route;
-mod timer;
 #[cfg(test)]
 mod tests;
+mod timer;
 
 use std::collections::VecDeque;
 

@@ -242,7 +242,10 @@ impl Proto {
                 };
                 self.want(id, Purpose::Ring, route, now);
                 // A nearer node with a link is not in the list yet: only its own word brings it there.
-                let unheard = self.links.open_to(id).filter(|link| link.member && clockwise && !self.ring.successors.contains(&id));
+                let unheard = self
+                    .links
+                    .open_to(id)
+                    .filter(|link| link.member && clockwise && !self.ring.successors.contains(&id));
                 if let Some(link) = unheard.map(|link| link.id).filter(|_| self.phase == Phase::Member) {
                     self.send_on(link, Message::AskRing);
                 }

@@ -8,8 +8,9 @@ use crate::key::{Identity, KeyError, PeerKey, Purpose, SIGNATURE_BYTES};
 use crate::signalling::text::{Hex, Payload};
 use crate::signalling::{
     MAX_DEPTH, MAX_HOST_BYTES, MAX_ICE_SERVERS, MAX_ICE_URLS, MAX_LINKS, MAX_MEMBERS, MAX_MESSAGE_BYTES,
-    MAX_NETWORK_CHARS, MAX_PAYLOAD_BYTES, MAX_SUCCESSORS, MAX_TEXT_BYTES, MAX_VERSIONS, NONCE_BYTES, VERSION,
+    MAX_NETWORK_CHARS, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES, MAX_VERSIONS, NONCE_BYTES, VERSION,
 };
+use crate::wire::{Dial, MAX_ALTERNATIVES, MAX_DESCRIPTION, MAX_SUCCESSORS, Role, Step};
 
 /// What a node says to a server.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -65,7 +66,7 @@ pub enum ServerMessage {
     /// What you sent could not be handed on.
     Undeliverable(Undelivered),
     /// Something is wrong. The server closes the connection after it.
-    Error(Refusal),
+    Error(ServerError),
 }
 
 impl ServerMessage {
@@ -109,16 +110,6 @@ pub struct Challenge {
     pub nonce: Hex<NONCE_BYTES>,
     /// The server's software and version, for the log.
     pub server: String,
-}
-
-/// What a node is in its ring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// It owns an arc and forwards for others.
-    Member,
-    /// It only visits: attached to one or two members, it owns no arc and founds no ring.
-    Leaf,
 }
 
 /// Who a node is, with proof.
@@ -278,7 +269,7 @@ pub struct Limits {
 pub struct RelayTo {
     /// For whom.
     pub to: Id,
-    /// What: any JSON, at most [`MAX_PAYLOAD_BYTES`]. Nodes send a [`super::LinkSetup`].
+    /// What: any JSON, at most [`MAX_PAYLOAD_BYTES`]. Nodes send a [`Dial`].
     pub payload: Payload,
 }
 
@@ -289,6 +280,26 @@ pub struct RelayFrom {
     pub from: Id,
     /// What that node sent.
     pub payload: Payload,
+}
+
+impl RelayTo {
+    /// The next step of setting up a link, for another node.
+    pub fn dial(to: Id, dial: &Dial) -> Self {
+        RelayTo { to, payload: Payload::of(dial).expect("a step of dialling has only string keys") }
+    }
+}
+
+impl RelayFrom {
+    /// The step of setting up a link in it; `None` where it is none, or one larger than it may be.
+    pub fn dial(&self) -> Option<Dial> {
+        let dial: Dial = self.payload.read()?;
+        let fits = match &dial.step {
+            Step::Refuse { alternatives, .. } => alternatives.len() <= MAX_ALTERNATIVES,
+            Step::Describe(description) => description.len() <= MAX_DESCRIPTION,
+            Step::Request { .. } | Step::Accept => true,
+        };
+        fits.then_some(dial)
+    }
 }
 
 /// A message that could not be handed on.
@@ -316,7 +327,7 @@ pub enum UndeliveredReason {
 
 /// Why the server closes the connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
+pub struct ServerError {
     /// For programs.
     pub code: ErrorCode,
     /// For humans: what happened and what to do.

@@ -29,7 +29,7 @@ fn one_of_each_from_a_server() -> Vec<ServerMessage> {
         ServerMessage::Members(list),
         ServerMessage::Relay(RelayFrom { from: Id::new(3), payload: Payload::of(&1).unwrap() }),
         ServerMessage::Undeliverable(Undelivered { to: Id::new(3), reason: UndeliveredReason::NotHere }),
-        ServerMessage::Error(Refusal { code: ErrorCode::IdHeld, message: "taken".into() }),
+        ServerMessage::Error(ServerError { code: ErrorCode::IdHeld, message: "taken".into() }),
     ]
 }
 
@@ -56,6 +56,26 @@ fn messages_look_as_the_protocol_page_says() {
 }
 
 #[test]
+fn a_step_of_dialling_is_relayed_and_one_that_is_too_large_is_none() {
+    let arrives = |step: Step| {
+        let dial = Dial { attempt: 7, step };
+        let relay = RelayFrom { from: Id::new(1), payload: RelayTo::dial(Id::new(2), &dial).payload };
+        let read = relay.dial();
+        assert!(read.is_none() || read.as_ref() == Some(&dial), "{read:?}");
+        read.is_some()
+    };
+    let refuse = |n: usize| Step::Refuse { reason: crate::wire::Refusal::Full, alternatives: vec![Id::MAX; n] };
+    assert!(arrives(Step::Accept) && arrives(refuse(MAX_ALTERNATIVES)) && !arrives(refuse(MAX_ALTERNATIVES + 1)));
+    let describe = |n: usize| Step::Describe("\u{1}".repeat(n));
+    assert!(arrives(describe(MAX_DESCRIPTION)) && !arrives(describe(MAX_DESCRIPTION + 1)));
+    let other = RelayFrom { from: Id::new(1), payload: Payload::of(&["any"]).unwrap() };
+    assert_eq!(other.dial(), None);
+    let relay = RelayTo::dial(Id::new(3), &Dial { attempt: 7, step: Step::Describe("v=0".into()) });
+    let expected = r#"{"type":"relay","to":"000000000003","payload":{"attempt":7,"step":{"describe":"v=0"}}}"#;
+    assert_eq!(NodeMessage::Relay(relay).to_json(), expected);
+}
+
+#[test]
 fn every_error_code_is_written_as_its_name() {
     for code in [ErrorCode::BadMessage, ErrorCode::HandshakeTimeout, ErrorCode::IdHeld, ErrorCode::TooManyNetworks] {
         assert_eq!(serde_json::to_string(&code).unwrap(), format!("{:?}", code.as_str()));
@@ -78,7 +98,7 @@ fn what_a_later_version_adds_is_ignored_and_what_it_names_is_told() {
     let members = r#"{"color":"red","members":[{"id":"000000000001","age":3}],"found":false,"type":"members"}"#;
     assert!(ServerMessage::parse(members).is_ok());
     let error = ServerMessage::parse(r#"{"type":"error","code":"too-purple","message":"no"}"#);
-    assert_eq!(error, Ok(ServerMessage::Error(Refusal { code: ErrorCode::Other, message: "no".into() })));
+    assert_eq!(error, Ok(ServerMessage::Error(ServerError { code: ErrorCode::Other, message: "no".into() })));
     assert_eq!(NodeMessage::parse(r#"{"type":"sing"}"#), Err(ParseError::UnknownType("sing".into())));
 }
 
@@ -122,7 +142,7 @@ fn lists_longer_than_their_limit_are_refused() {
 #[test]
 fn text_from_a_server_cannot_flood_or_steer_a_terminal() {
     let message = format!("\u{1b}[2J{}", "ä".repeat(MAX_TEXT_BYTES));
-    let sent = ServerMessage::Error(Refusal { code: ErrorCode::Idle, message }).to_json();
+    let sent = ServerMessage::Error(ServerError { code: ErrorCode::Idle, message }).to_json();
     let Ok(ServerMessage::Error(read)) = ServerMessage::parse(&sent) else { panic!("an error is not read") };
     assert!(read.message.len() <= MAX_TEXT_BYTES && !read.message.contains('\u{1b}'), "{}", read.message);
 }

@@ -5,7 +5,7 @@
 //!
 //! 1. The server sends [`Challenge`]. The node answers with [`Register`], signed by the key of its id.
 //! 2. The server sends [`Welcome`]: the ICE servers, and some members of the ring to join through, or `found: true`.
-//! 3. The two nodes set up their link by messages ([`LinkSetup`]) that the server relays without looking inside: [`RelayTo`]
+//! 3. The two nodes set up their link by messages ([`Dial`](crate::wire::Dial)) that the server relays without looking inside: [`RelayTo`]
 //!    from the node, [`RelayFrom`] to the other.
 //! 4. The node tells its [`Status`] when it changes, and asks now and then for other members (`find-members`), so that two
 //!    rings that split find each other again.
@@ -14,15 +14,15 @@
 //! before anything is built, then every length, and never panic. Fields that are not known are ignored: a later version may add some.
 
 mod message;
-mod setup;
 mod text;
 
 pub use message::{
-    Challenge, ErrorCode, Limits, Member, MemberList, NodeMessage, ParseError, Refusal, Register, RelayFrom, RelayTo,
-    Role, ServerMessage, Status, Undelivered, UndeliveredReason, Welcome, is_network_name,
+    Challenge, ErrorCode, Limits, Member, MemberList, NodeMessage, ParseError, Register, RelayFrom, RelayTo,
+    ServerError, ServerMessage, Status, Undelivered, UndeliveredReason, Welcome, is_network_name,
 };
-pub use setup::{LinkPurpose, LinkSetup, RefuseReason, SetupError};
 pub use text::{Hex, Payload};
+
+pub use crate::wire::Role;
 
 /// The version of the signalling protocol that this library speaks.
 pub const VERSION: u16 = 1;
@@ -44,17 +44,9 @@ pub const NONCE_BYTES: usize = 32;
 pub const MAX_VERSIONS: usize = 16;
 /// Bytes of text for humans: in an error, a server's name.
 pub const MAX_TEXT_BYTES: usize = 512;
-/// Successors a node may report in its status.
-pub const MAX_SUCCESSORS: usize = 32;
 /// Links a node may report in its status.
 pub const MAX_LINKS: usize = 512;
 /// ICE servers in a welcome.
 pub const MAX_ICE_SERVERS: usize = 16;
 /// URLs of one ICE server.
 pub const MAX_ICE_URLS: usize = 8;
-/// Bytes in a session description: one data channel with its candidates takes 1 to 2 KiB, and it must fit a frame of 16 KiB.
-pub const MAX_SDP_BYTES: usize = 8 * 1024;
-/// Bytes in an ICE candidate line.
-pub const MAX_CANDIDATE_BYTES: usize = 1024;
-/// Peers to try instead that a refusal may name.
-pub const MAX_TRY_INSTEAD: usize = 8;

@@ -9,7 +9,8 @@ use atoll::key::Identity;
 use atoll::net::signal::{
     ConfigError, NotDelivered, SignallingClient, SignallingConfig, SignallingEvent as Event, SignallingTiming,
 };
-use atoll::signalling::{ErrorCode, LinkSetup, MAX_SDP_BYTES, Role, Status};
+use atoll::signalling::{ErrorCode, Role, Status};
+use atoll::wire::{Dial, MAX_DESCRIPTION, Step};
 use atoll_signalling::{Server, Settings};
 use futures::{SinkExt, StreamExt};
 use tokio::net::TcpListener;
@@ -67,9 +68,9 @@ async fn two_nodes_are_introduced_and_speak() {
     let (mut bob, bobs) = client(&[server.url()]);
     assert_eq!(connected(&mut bob).await, (server.url(), false, vec![alices]));
     bob.handle().relay(alices, accept(5)).unwrap();
-    assert_eq!(next(&mut alice).await, Event::Relay { from: bobs, setup: accept(5) });
+    assert_eq!(next(&mut alice).await, Event::Relay { from: bobs, dial: accept(5) });
     alice.handle().relay(bobs, accept(6)).unwrap();
-    assert_eq!(next(&mut bob).await, Event::Relay { from: alices, setup: accept(6) });
+    assert_eq!(next(&mut bob).await, Event::Relay { from: alices, dial: accept(6) });
 
     alice.close().await;
     server.counted_as_closed("left", 1).await;
@@ -257,7 +258,7 @@ async fn an_honest_node_in_a_hurry_is_slowed_down_and_not_closed() {
     }
     for attempt in 0..100 {
         let event = next(&mut bob).await;
-        assert!(matches!(&event, Event::Relay { setup, .. } if *setup == accept(attempt)), "{event:?} for {attempt}");
+        assert!(matches!(&event, Event::Relay { dial, .. } if *dial == accept(attempt)), "{event:?} for {attempt}");
     }
 }
 
@@ -267,8 +268,8 @@ async fn commands_are_bounded_and_a_message_too_large_for_the_server_is_told() {
     let (mut client, _) = client(&[server.url()]);
     connected(&mut client).await;
     // Each of these characters takes six bytes in JSON.
-    let setup = LinkSetup::Offer { attempt: 1, sdp: "\u{1}".repeat(MAX_SDP_BYTES) };
-    client.handle().relay(Id::new(1), setup).unwrap();
+    let dial = Dial { attempt: 1, step: Step::Describe("\u{1}".repeat(MAX_DESCRIPTION)) };
+    client.handle().relay(Id::new(1), dial).unwrap();
     assert_eq!(next(&mut client).await, Event::Undeliverable { to: Id::new(1), reason: NotDelivered::TooLarge });
     let refused = (0..10_000).find_map(|_| client.handle().find_members().err());
     assert_eq!(refused, Some(atoll::net::signal::SendError::Busy));

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use atoll::key::Identity;
-use atoll::signalling::{ErrorCode, LinkSetup, MAX_SDP_BYTES, NodeMessage, Payload, RelayTo, Role};
+use atoll::signalling::{ErrorCode, NodeMessage, Payload, RelayTo, Role};
+use atoll::wire::{Dial, MAX_DESCRIPTION, Step};
 use atoll_signalling::MIN_MESSAGE_BYTES;
 use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -150,7 +151,7 @@ async fn a_slow_reader_is_closed_and_nobody_waits_for_it() {
     // From here on it reads nothing.
     let (mut sender, sends) = server.join("main").await;
     let (mut other, others) = server.join("main").await;
-    let flood = LinkSetup::Offer { attempt: 1, sdp: "x".repeat(MAX_SDP_BYTES) };
+    let flood = Dial { attempt: 1, step: Step::Describe("x".repeat(MAX_DESCRIPTION)) };
     let flooding = async {
         while server.metric("atoll_signalling_connections_closed_total{reason=\"slow-reader\"}").await == 0 {
             for _ in 0..50 {

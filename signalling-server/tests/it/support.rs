@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use atoll::Id;
 use atoll::key::Identity;
-use atoll::signalling::{
-    Challenge, ErrorCode, NodeMessage, Payload, Register, RelayTo, Role, ServerMessage, Status, Welcome,
-};
-use atoll::{Id, signalling::LinkSetup};
+use atoll::signalling::{Challenge, ErrorCode, NodeMessage, Register, RelayTo, Role, ServerMessage, Status, Welcome};
+use atoll::wire::{Dial, Step};
 use atoll_signalling::{Server, ServerHandle, Settings};
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -144,8 +143,8 @@ impl Raw {
         self.say(Message::text(message.to_json())).await.unwrap();
     }
 
-    pub(crate) async fn relay(&mut self, to: Id, setup: &LinkSetup) {
-        self.send(NodeMessage::Relay(RelayTo { to, payload: Payload::of(setup).unwrap() })).await;
+    pub(crate) async fn relay(&mut self, to: Id, dial: &Dial) {
+        self.send(NodeMessage::Relay(RelayTo::dial(to, dial))).await;
     }
 
     pub(crate) async fn becomes_member(&mut self) {
@@ -207,6 +206,6 @@ impl Raw {
     }
 }
 
-pub(crate) fn accept(attempt: u64) -> LinkSetup {
-    LinkSetup::Accept { attempt }
+pub(crate) fn accept(attempt: u32) -> Dial {
+    Dial { attempt, step: Step::Accept }
 }

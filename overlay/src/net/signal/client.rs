@@ -19,9 +19,9 @@ use crate::net::signal::backoff::{BACKOFF_LONGEST, Backoff, STEADY, jitter};
 use crate::net::signal::connection::{Broken, Connection, default_tls, request};
 use crate::net::signal::pace::Pace;
 use crate::signalling::{
-    ErrorCode, LinkSetup, MemberList, NodeMessage, Payload, RelayFrom, RelayTo, Role, ServerMessage, Status,
-    UndeliveredReason, is_network_name,
+    ErrorCode, MemberList, NodeMessage, RelayTo, Role, ServerMessage, Status, UndeliveredReason, is_network_name,
 };
+use crate::wire::Dial;
 
 /// Events that may wait for the node. A node that does not take them is a slow reader for the server, in the end.
 pub const EVENTS: usize = 64;
@@ -95,7 +95,7 @@ pub enum SignallingEvent {
         /// Who, as the server says.
         from: Id,
         /// What, within its limits.
-        setup: LinkSetup,
+        dial: Dial,
     },
     /// What was sent to another node did not reach it.
     Undeliverable {
@@ -196,7 +196,7 @@ pub struct SignallingHandle {
 
 #[derive(Debug)]
 enum Command {
-    Relay { to: Id, setup: LinkSetup },
+    Relay { to: Id, dial: Dial },
     FindMembers,
     Status(Status),
 }
@@ -257,9 +257,9 @@ impl SignallingClient {
 }
 
 impl SignallingHandle {
-    /// Sends a set-up message to another node. If it cannot be delivered, [`SignallingEvent::Undeliverable`] tells.
-    pub fn relay(&self, to: Id, setup: LinkSetup) -> Result<(), SendError> {
-        self.command(Command::Relay { to, setup })
+    /// Sends a step of setting up a link to another node. If it cannot be delivered, [`SignallingEvent::Undeliverable`] tells.
+    pub fn relay(&self, to: Id, dial: Dial) -> Result<(), SendError> {
+        self.command(Command::Relay { to, dial })
     }
 
     /// Asks for other members. Answered by [`SignallingEvent::Members`], or by `Connected` if there is no connection now.
@@ -442,11 +442,11 @@ impl Task {
                 let (found, members) = plain(&list);
                 SignallingEvent::Members { found, members }
             }
-            ServerMessage::Relay(RelayFrom { from, payload }) => match payload.read::<LinkSetup>() {
-                Some(setup) if setup.check().is_ok() => SignallingEvent::Relay { from, setup },
+            ServerMessage::Relay(relay) => match relay.dial() {
+                Some(dial) => SignallingEvent::Relay { from: relay.from, dial },
                 // The other node's fault, or its later version: no reason to leave the server.
-                _ => {
-                    tracing::debug!(%from, "a relayed message that is no link set-up");
+                None => {
+                    tracing::debug!(from = %relay.from, "a relayed message that is no step of dialling");
                     return Ok(Ok(()));
                 }
             },
@@ -468,10 +468,7 @@ impl Task {
                 self.status = Some(status.clone());
                 NodeMessage::Status(status)
             }
-            Command::Relay { to, setup } => {
-                let Some(payload) = Payload::of(&setup) else { return Ok(Ok(())) };
-                NodeMessage::Relay(RelayTo { to, payload })
-            }
+            Command::Relay { to, dial } => NodeMessage::Relay(RelayTo::dial(to, &dial)),
         };
         let limit = self.current.as_ref().map_or(0, |current| current.connection.welcome.limits.message_bytes);
         if let NodeMessage::Relay(relay) = &message

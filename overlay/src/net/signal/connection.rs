@@ -15,7 +15,7 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_asyn
 
 use crate::net::signal::client::SignallingConfig;
 use crate::signalling::{
-    Challenge, ErrorCode, MAX_MESSAGE_BYTES, NodeMessage, ParseError, Refusal, Register, ServerMessage, Status,
+    Challenge, ErrorCode, MAX_MESSAGE_BYTES, NodeMessage, ParseError, Register, ServerError, ServerMessage, Status,
     VERSION, Welcome,
 };
 
@@ -41,7 +41,7 @@ pub(super) enum Broken {
     /// It could not be opened, or broke.
     Lost(String),
     /// The server said why.
-    Refused(Refusal),
+    Refused(ServerError),
 }
 
 impl Broken {
@@ -157,7 +157,7 @@ fn answer(
 ) -> Result<NodeMessage, Broken> {
     if !challenge.versions.contains(&VERSION) {
         let message = format!("the server speaks versions {:?}, this node version {VERSION}", challenge.versions);
-        return Err(Broken::Refused(Refusal { code: ErrorCode::Version, message }));
+        return Err(Broken::Refused(ServerError { code: ErrorCode::Version, message }));
     }
     let register = Register::sign(&config.identity, &challenge.nonce, &config.network, config.role, host, status);
     Ok(NodeMessage::Register(Box::new(register)))

@@ -66,8 +66,13 @@ fn debug_join() {
         let linked = world.alive().filter(|n| n.proto.peers().next().is_some()).count();
         let d = world.describe();
         let wrong = d.lines().filter(|l| l.starts_with('!')).count();
-        println!("{:?} joined {joined} placed {placed} linked {linked} wrong {wrong} steps {} ", world.now, world.steps);
-        let st = world.alive().map(|n| n.proto.stats()).fold([0; 5], |a, s| [a[0] + s.dials, a[1] + s.dials_failed, a[2] + s.evicted, a[3] + s.dead, a[4] + s.dropped]);
+        println!(
+            "{:?} joined {joined} placed {placed} linked {linked} wrong {wrong} steps {} ",
+            world.now, world.steps
+        );
+        let st = world.alive().map(|n| n.proto.stats()).fold([0; 5], |a, s| {
+            [a[0] + s.dials, a[1] + s.dials_failed, a[2] + s.evicted, a[3] + s.dead, a[4] + s.dropped]
+        });
         println!("    dials, failed, evicted, dead, dropped {st:?}");
     }
 }
@@ -277,7 +282,11 @@ fn messages_find_their_way_before_the_ring_is_repaired() {
     }
     // The links are known to be dead, nothing is repaired yet: the last second before the heartbeats would.
     for at in world.indexes() {
-        let dead: Vec<_> = world.nodes[at].proto.peers().filter(|peer| !world.alive().any(|node| node.proto.id() == peer.id)).collect();
+        let dead: Vec<_> = world.nodes[at]
+            .proto
+            .peers()
+            .filter(|peer| !world.alive().any(|node| node.proto.id() == peer.id))
+            .collect();
         for peer in dead {
             world.nodes[at].proto.handle(Input::LinkDown { link: peer.link }, world.now);
         }

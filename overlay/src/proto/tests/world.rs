@@ -197,12 +197,20 @@ impl World {
         let line = |(at, node): (usize, &&Node)| {
             let p = &node.proto;
             let neighbour = |step: usize| nodes[(at + nodes.len() + step) % nodes.len()].proto.id();
-            let right = p.predecessors().first() == Some(&neighbour(nodes.len() - 1)) && p.successors().first() == Some(&neighbour(1));
+            let right = p.predecessors().first() == Some(&neighbour(nodes.len() - 1))
+                && p.successors().first() == Some(&neighbour(1));
             let links: Vec<_> = p.peers().map(|peer| peer.id).collect();
             let events = &node.events[node.events.len().saturating_sub(6)..];
             format!(
                 "{} {} {:?} group {} pred {:?} succ {:?} links {} of {} {links:?} {events:?}\n",
-                if right { " " } else { "!" }, p.id(), p.phase(), node.group, p.predecessors(), p.successors(), links.len(), p.links_in_use(),
+                if right { " " } else { "!" },
+                p.id(),
+                p.phase(),
+                node.group,
+                p.predecessors(),
+                p.successors(),
+                links.len(),
+                p.links_in_use(),
             )
         };
         format!("at {:?}, {} steps\n{}", self.now, self.steps, nodes.iter().enumerate().map(line).collect::<String>())
