@@ -4,6 +4,7 @@ pub mod ice;
 pub mod id;
 pub mod key;
 pub mod proto;
+pub mod signalling;
 pub mod wire;
 #[cfg(feature = "net")]
 pub mod net;

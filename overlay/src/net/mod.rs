@@ -1,3 +1,4 @@
-//! The protocol meets the world: links over WebRTC, sessions over QUIC.
+//! The protocol meets the world: links over WebRTC, sessions over QUIC, the signalling server.
 
 pub mod session;
+pub mod signal;

@@ -1,0 +1,102 @@
+//! The paths of the server: the WebSocket on `/` and `/ws`, and the pages `/healthz`, `/metrics` and `/dht`.
+
+use std::sync::Arc;
+
+use atoll::Id;
+use atoll::signalling::is_network_name;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{Extension, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+
+use crate::connection;
+use crate::server::{Shared, Visitor};
+
+/// Bytes of the buffer that a WebSocket reads into, and there is one for each connection. The library's default is 128 KiB.
+const READ_BUFFER: usize = 4 * 1024;
+
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/", get(upgrade))
+        .route("/ws", get(upgrade))
+        .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
+        .route("/dht", get(dht))
+        .with_state(shared)
+}
+
+async fn upgrade(
+    State(shared): State<Arc<Shared>>,
+    Extension(visitor): Extension<Arc<Visitor>>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(_) => {
+            shared.metrics.close("answered");
+            let say = "this is a signalling server of Atoll: connect with a WebSocket\n";
+            return (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], say).into_response();
+        }
+    };
+    if !origin_may_connect(&shared.settings.origins, &headers) {
+        shared.metrics.refuse("origin");
+        return (StatusCode::FORBIDDEN, "web pages of this origin may not connect here\n").into_response();
+    }
+    let limit = shared.settings.limits.message_bytes;
+    upgrade
+        .read_buffer_size(READ_BUFFER)
+        // Nothing is held back, so that what is flushed is what counts as read by the other side.
+        .write_buffer_size(0)
+        .max_write_buffer_size(2 * shared.settings.limits.pending_bytes)
+        .max_message_size(limit)
+        .max_frame_size(limit)
+        // A task of its own: the upgrade's task would keep room for its own steps as long as the connection lives.
+        .on_upgrade(|socket| async { drop(tokio::spawn(connection::run(socket, shared, visitor))) })
+}
+
+/// Whether the page that a browser names may connect. No `Origin`: not a browser.
+fn origin_may_connect(allowed: &[String], headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    allowed.is_empty() || allowed.iter().any(|one| one.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
+}
+
+async fn healthz(State(shared): State<Arc<Shared>>) -> &'static str {
+    shared.metrics.close("answered");
+    "ok\n"
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    shared.metrics.close("answered");
+    let counts = shared.registry().counts();
+    let page = shared.metrics.to_text(shared.places.taken(), counts);
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], page).into_response()
+}
+
+/// Which ring, and after which node of it to go on.
+#[derive(Debug, Deserialize)]
+struct DhtQuery {
+    network: String,
+    after: Option<Id>,
+}
+
+async fn dht(State(shared): State<Arc<Shared>>, query: Result<Query<DhtQuery>, QueryRejection>) -> Response {
+    shared.metrics.close("answered");
+    if !shared.settings.dht {
+        return (StatusCode::FORBIDDEN, "this server does not show its rings: it was started without --dht\n")
+            .into_response();
+    }
+    let Some(Query(query)) = query.ok().filter(|query| is_network_name(&query.network)) else {
+        return (StatusCode::BAD_REQUEST, "name a network: /dht?network=main\n").into_response();
+    };
+    let view = shared.registry().view(&query.network, query.after);
+    match view {
+        Some(view) => Json(view).into_response(),
+        None => (StatusCode::NOT_FOUND, "no node is registered in this network\n").into_response(),
+    }
+}
