@@ -1,7 +1,10 @@
 //! Atoll: one peer-to-peer ring of native processes and browser tabs, over WebRTC.
 
+pub mod ice;
 pub mod id;
 pub mod key;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod wire;
 
 pub use id::Id;

@@ -1,0 +1,3 @@
+//! The protocol meets the world: links, signalling and sessions over real sockets.
+
+pub mod link;
