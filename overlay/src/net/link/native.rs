@@ -36,8 +36,11 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// How often ICE tries a pair before it gives it up, so that checks go on for 5 s.
 const CHECKS: u16 = 250;
 
-/// How often ICE asks the peer's side whether it is still there.
+/// How often ICE asks the peer's side whether it is still there, unless it has to be more often.
 const KEEPALIVE: Duration = Duration::from_secs(2);
+
+/// How often ICE asks within the time after which a silent peer counts as lost, at least.
+const KEEPALIVES: u32 = 5;
 
 /// How long an address that a STUN server found, or that of a TURN server, waits for a better one to work. Between nodes with a direct way
 /// the host addresses answer at once.
@@ -104,12 +107,13 @@ impl Native {
         let ends = carrier.ends();
         let runtime = LinkRuntime::new(Arc::clone(&self.names), Arc::clone(&watch), Box::new(carrier));
         let handler = Handler { state: Arc::clone(&state), pipe: Arc::clone(&pipe), watch: Arc::clone(&watch) };
+        let silence = self.settings.silence;
         let settings = SettingEngineBuilder::new()
             .with_crypto_provider(Arc::clone(&self.crypto))
             .with_multicast_dns_mode(MulticastDnsMode::Disabled)
             .with_include_loopback_candidate(true)
             .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(CHECKS))
-            .with_ice_timeouts(Some(self.settings.silence / 2), Some(self.settings.silence / 2), Some(KEEPALIVE))
+            .with_ice_timeouts(Some(silence / 2), Some(silence / 2), Some(KEEPALIVE.min(silence / KEEPALIVES)))
             // A check of the peer that overtakes its candidate makes the same address a "peer reflexive" one. The default
             // wait for those is 1 s: it hit some links in a hundred.
             .with_prflx_acceptance_min_wait(Some(Duration::ZERO))

@@ -19,7 +19,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
@@ -271,6 +271,12 @@ impl AsyncUdpSocket for WatchedSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        // The driver looks without a waker when it wants a burst of datagrams before it handles any event. The peer may be open
+        // a moment earlier, and what it sends right behind the last message of SCTP's handshake would find the channels not yet
+        // there, and be lost, reliable channel or not. So one at a time until the link is open.
+        if cx.waker().will_wake(Waker::noop()) && self.watch.opening.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
         let received = self.inner.poll_recv(cx, bufs, meta);
         if received.is_ready() {
             self.watch.happened();

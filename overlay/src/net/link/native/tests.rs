@@ -136,6 +136,25 @@ async fn a_swapped_fingerprint_gets_no_link() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_sent_the_moment_one_end_is_open_reaches_the_other() {
+    let (a, b) = pair();
+    for round in 0..40 {
+        let (dialling, offer) = a.offer().await.unwrap();
+        let (answering, answer) = b.answer(&offer).await.unwrap();
+        let far = tokio::spawn(async move { answering.open().await.unwrap().recv().await });
+        let near = tokio::spawn(async move {
+            dialling.accept(&answer).await.unwrap();
+            let near = dialling.open().await.unwrap();
+            near.sender().try_send(Channel::Ring, frame("early")).unwrap();
+            near
+        });
+        let received = soon("frame", far).await.unwrap();
+        assert_eq!(received, Some((Channel::Ring, frame("early"))), "round {round}");
+        drop(near.await);
+    }
+}
+
 #[tokio::test]
 async fn two_nodes_greet_each_other_over_a_real_link() {
     let (a, b) = pair();
