@@ -3,11 +3,11 @@
 pub mod ice;
 pub mod id;
 pub mod key;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod proto;
 pub mod signalling;
 pub mod wire;
-#[cfg(feature = "net")]
-pub mod net;
 
 pub use id::Id;
 pub use key::{Identity, PeerKey};

@@ -1,4 +1,5 @@
 //! The protocol meets the world: links over WebRTC, sessions over QUIC, the signalling server.
 
+pub mod link;
 pub mod session;
 pub mod signal;

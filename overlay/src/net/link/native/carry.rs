@@ -1,0 +1,193 @@
+//! What carries a link's frames between its queues and the connection's channels, in the same task as the connection's driver.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use webrtc::data_channel::{DataChannel, DataChannelEvent};
+use webrtc::peer_connection::PeerConnection;
+
+use super::super::pipe::Pipe;
+use super::super::runtime::{Beside, Watch};
+use super::super::{Channel, CloseReason, MAX_MESSAGE};
+use super::Progress;
+
+/// How long a link that is closed waits for what was sent on the ring channel to arrive.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// The connection and its channels, which exist only when the driver already runs.
+pub(super) struct Ends {
+    pub(super) connection: Arc<dyn PeerConnection>,
+    /// In the order of [`Channel::ALL`].
+    pub(super) channels: Vec<Arc<dyn DataChannel>>,
+}
+
+/// Where the connection is put for its carrier.
+#[derive(Clone, Default)]
+pub(super) struct EndsSlot(Arc<Mutex<Option<Ends>>>);
+
+impl EndsSlot {
+    pub(super) fn set(&self, ends: Ends) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ends);
+    }
+
+    fn take(&self) -> Option<Ends> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+type Job<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Runs beside the driver: before its turn it hands over what is to be sent, after its turn it takes what has come.
+pub(super) struct Carrier {
+    pipe: Arc<Pipe>,
+    watch: Arc<Watch>,
+    progress: Arc<Progress>,
+    slot: EndsSlot,
+    running: Option<Ends>,
+    writer: Option<Job<()>>,
+    readers: Vec<Job<CloseReason>>,
+    closer: Option<Job<()>>,
+}
+
+impl Carrier {
+    pub(super) fn new(pipe: Arc<Pipe>, watch: Arc<Watch>, progress: Arc<Progress>) -> Self {
+        let (slot, running, writer, readers, closer) = Default::default();
+        Carrier { pipe, watch, progress, slot, running, writer, readers, closer }
+    }
+
+    pub(super) fn ends(&self) -> EndsSlot {
+        self.slot.clone()
+    }
+
+    fn start(&mut self, ends: Ends) {
+        self.writer = Some(Box::pin(write(Arc::clone(&self.pipe), ends.channels.clone())));
+        for (channel, end) in Channel::ALL.into_iter().zip(&ends.channels) {
+            let (pipe, watch, progress) = (Arc::clone(&self.pipe), Arc::clone(&self.watch), Arc::clone(&self.progress));
+            self.readers.push(Box::pin(read(channel, Arc::clone(end), pipe, watch, progress)));
+        }
+        self.running = Some(ends);
+    }
+
+    /// Takes what has come; says so to the pipe when a channel has ended.
+    fn poll_readers(&mut self, cx: &mut Context<'_>) {
+        let pipe = &self.pipe;
+        self.readers.retain_mut(|reader| match reader.as_mut().poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(reason) => {
+                pipe.end(reason);
+                false
+            }
+        });
+    }
+
+    /// Learns from the connection what has arrived, which makes room.
+    fn count_in_flight(&mut self, cx: &mut Context<'_>) {
+        let Some(ends) = &self.running else { return };
+        for (channel, end) in Channel::ALL.into_iter().zip(&ends.channels) {
+            if self.pipe.in_flight(channel) > 0 {
+                // When the driver was interrupted in the middle of something, the next turn will do.
+                if let Poll::Ready(outstanding) = end.outstanding_bytes().as_mut().poll(cx) {
+                    self.pipe.set_in_flight(channel, outstanding.unwrap_or(0));
+                }
+            }
+        }
+    }
+}
+
+impl Beside for Carrier {
+    fn before(&mut self, cx: &mut Context<'_>) {
+        self.pipe.task.register(cx.waker());
+        if self.running.is_none() && self.closer.is_none() {
+            match self.slot.take() {
+                Some(ends) => self.start(ends),
+                // Nobody waits for the connection any more, and it can be closed by nobody else.
+                None if self.pipe.is_closed() => self.watch.stop(),
+                None => {}
+            }
+        }
+        let Some(writer) = &mut self.writer else { return };
+        if writer.as_mut().poll(cx).is_ready() {
+            self.writer = None;
+            self.watch.settle();
+            self.progress.failed();
+            if let Some(ends) = &self.running {
+                self.closer = Some(Box::pin(close(Arc::clone(&self.pipe), Arc::clone(&ends.connection))));
+            }
+        }
+    }
+
+    fn after(&mut self, cx: &mut Context<'_>) {
+        self.poll_readers(cx);
+        self.count_in_flight(cx);
+        if let Some(closer) = &mut self.closer
+            && closer.as_mut().poll(cx).is_ready()
+        {
+            self.watch.stop();
+        }
+        let _ = self.pipe.poll_flush(cx);
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.pipe.task.register(cx.waker());
+        // What came before the end still counts; the channels' streams end by themselves now.
+        self.poll_readers(cx);
+        (self.writer, self.closer, self.running) = (None, None, None);
+        self.progress.failed();
+        if !self.readers.is_empty() {
+            let _ = self.pipe.poll_flush(cx);
+            return Poll::Pending;
+        }
+        self.pipe.poll_finish(cx)
+    }
+}
+
+/// Hands frames over to the connection until the link is to close.
+async fn write(pipe: Arc<Pipe>, channels: Vec<Arc<dyn DataChannel>>) {
+    // The pipe wakes the link's task, which is this one.
+    while let Some((channel, bytes)) = poll_fn(|_| pipe.poll_outbound()).await {
+        // A channel that takes nothing is closed, and its reader says so.
+        let _ = channels[channel as usize].try_send(bytes).await;
+    }
+}
+
+/// Hands what a channel brings to the node, and says how it ended.
+async fn read(
+    channel: Channel,
+    end: Arc<dyn DataChannel>,
+    pipe: Arc<Pipe>,
+    watch: Arc<Watch>,
+    progress: Arc<Progress>,
+) -> CloseReason {
+    while let Some(event) = end.poll().await {
+        match event {
+            DataChannelEvent::OnOpen => progress.opened(channel, &watch),
+            DataChannelEvent::OnMessage(message) => {
+                if message.is_string || message.data.len() > MAX_MESSAGE {
+                    return CloseReason::Protocol;
+                }
+                let mut frame = Some((channel, message.data));
+                poll_fn(|cx| pipe.poll_deliver(cx, &mut frame)).await;
+            }
+            DataChannelEvent::OnClosing | DataChannelEvent::OnClose => return CloseReason::Peer,
+            _ => {}
+        }
+    }
+    CloseReason::Lost
+}
+
+/// Closes the connection, when what is on its way has arrived or has had its time.
+async fn close(pipe: Arc<Pipe>, connection: Arc<dyn PeerConnection>) {
+    if pipe.reason() == CloseReason::Local {
+        let arrived = poll_fn(|_| match pipe.in_flight(Channel::Ring) {
+            0 => Poll::Ready(()),
+            _ => Poll::Pending,
+        });
+        let _ = tokio::time::timeout(LINGER, arrived).await;
+    }
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "a connection did not close cleanly");
+    }
+}
