@@ -44,7 +44,7 @@ pub(crate) struct Options {
     /// Show the rings to everybody on /dht
     #[arg(long, env = "ATOLL_DHT", num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     dht: Option<bool>,
-    /// Web pages that may connect, such as https://example.org [default: all]
+    /// Web pages that may connect, by their origin: scheme and host, and port if need be [default: all]
     #[arg(long, env = "ATOLL_ORIGINS", value_name = "ORIGIN,...", value_delimiter = ',')]
     origins: Option<Vec<String>>,
     /// Names (with :port, if the URL has one) of this server; registrations signed for others are refused [default: any]

@@ -330,7 +330,8 @@ async fn a_server_behind_tls_serves_those_who_trust_its_certificate() {
     let (port, tls) = tls_in_front_of(&server).await;
     let url = format!("wss://localhost:{port}");
     // The registration comes through, and is signed for the host that was dialled.
-    let mut trusting = SignallingClient::start(SignallingConfig { tls: Some(tls), ..config(&[url.clone()]) }).unwrap();
+    let mut trusting =
+        SignallingClient::start(SignallingConfig { tls: Some(tls), ..config(std::slice::from_ref(&url)) }).unwrap();
     let event = next(&mut trusting).await;
     assert!(matches!(&event, Event::Refused { code: ErrorCode::WrongHost, .. }), "{event:?}");
 
@@ -342,7 +343,8 @@ async fn a_server_behind_tls_serves_those_who_trust_its_certificate() {
     let server = TestServer::start().await;
     let (port, tls) = tls_in_front_of(&server).await;
     let url = format!("wss://localhost:{port}");
-    let mut trusting = SignallingClient::start(SignallingConfig { tls: Some(tls), ..config(&[url.clone()]) }).unwrap();
+    let mut trusting =
+        SignallingClient::start(SignallingConfig { tls: Some(tls), ..config(std::slice::from_ref(&url)) }).unwrap();
     assert_eq!(connected(&mut trusting).await.0, url);
 }
 

@@ -4,6 +4,7 @@ mod backoff;
 mod client;
 mod connection;
 mod pace;
+mod task;
 
 pub use backoff::{BACKOFF_LONGEST, BACKOFF_SHORTEST, STEADY};
 pub use client::{
