@@ -5,12 +5,16 @@ pub mod id;
 pub mod key;
 #[cfg(feature = "net")]
 pub mod net;
+#[cfg(feature = "net")]
+pub mod node;
 pub mod proto;
 pub mod signalling;
 pub mod wire;
 
 pub use id::Id;
 pub use key::{Identity, PeerKey};
+#[cfg(feature = "net")]
+pub use node::{Node, NodeBuilder, NodeEvent};
 
 /// The examples of the README compile.
 #[cfg(doctest)]

@@ -1,1 +1,103 @@
-//! x
+//! What the tests that cross crates share: a signalling server and rings of real nodes, all on loopback.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use atoll::node::NodeBuilder;
+use atoll::{Id, Node};
+use atoll_signalling::{Server, ServerHandle, Settings};
+
+/// A signalling server on a port of its own. Stopped when dropped.
+pub struct TestServer {
+    /// What to give to [`NodeBuilder::signalling`].
+    pub url: String,
+    handle: ServerHandle,
+}
+
+impl TestServer {
+    /// Starts one on a free port of 127.0.0.1.
+    pub async fn start() -> Self {
+        Self::start_at(0).await
+    }
+
+    /// Starts one on this port.
+    pub async fn start_at(port: u16) -> Self {
+        let mut settings = Settings::default();
+        settings.listen = (Ipv4Addr::LOCALHOST, port).into();
+        settings.dht = true;
+        settings.limits.connections_per_address = 10_000;
+        let server = Server::bind(settings).await.expect("a port of loopback");
+        let (url, handle) = (server.url(), server.handle());
+        tokio::spawn(server.serve());
+        TestServer { url, handle }
+    }
+
+    /// A node that joins through this server over loopback.
+    pub fn node(&self) -> NodeBuilder {
+        Node::builder().signalling(&self.url).bind(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// Nodes that all start at once, when each says that it has joined.
+    pub async fn ring(&self, count: usize) -> Vec<Node> {
+        let starting: Vec<_> = (0..count).map(|_| tokio::spawn(self.node().start())).collect();
+        let mut nodes = Vec::new();
+        for start in starting {
+            nodes.push(start.await.expect("no panic").expect("a node that starts"));
+        }
+        nodes
+    }
+
+    /// Stops the server at once.
+    pub fn stop(&self) {
+        self.handle.stop();
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Waits until the ring is exactly right: every node's predecessor and successor are its neighbours. Gives how long it took.
+pub async fn await_one_ring(nodes: &[Node], limit: Duration) -> Result<Duration, String> {
+    let start = Instant::now();
+    loop {
+        let wrong = wrong_places(nodes).await;
+        if wrong.is_empty() {
+            return Ok(start.elapsed());
+        }
+        if start.elapsed() > limit {
+            return Err(format!("not one ring within {limit:?}:\n{}", wrong.join("\n")));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The nodes that do not see their true neighbours.
+pub async fn wrong_places(nodes: &[Node]) -> Vec<String> {
+    let mut ids: Vec<Id> = nodes.iter().map(Node::id).collect();
+    ids.sort_unstable();
+    let mut wrong = Vec::new();
+    for node in nodes {
+        let Some(status) = node.status().await else {
+            wrong.push(format!("{} is closed", node.id()));
+            continue;
+        };
+        let at = ids.binary_search(&node.id()).expect("it is among them");
+        let before = ids[(at + ids.len() - 1) % ids.len()];
+        let after = ids[(at + 1) % ids.len()];
+        let alone = ids.len() == 1;
+        let right = status.predecessors.first() == Some(&before) && status.successors.first() == Some(&after);
+        if !right && !alone {
+            wrong.push(format!(
+                "{} {:?}: predecessors {:?}, successors {:?}; should be between {before} and {after}",
+                node.id(),
+                status.phase,
+                status.predecessors,
+                status.successors
+            ));
+        }
+    }
+    wrong
+}

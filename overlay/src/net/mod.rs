@@ -1,5 +1,6 @@
 //! The protocol meets the world: links over WebRTC, sessions over QUIC, the signalling server.
 
+pub(crate) mod driver;
 pub mod link;
 pub mod session;
 pub mod signal;

@@ -27,9 +27,6 @@ const MAX_FAILED: usize = 32;
 /// A link that was asked for to join, or by a ring neighbour that is not one yet, keeps its place for so long.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A peer that asks for a link while this side has one gets so long to show life on the old one.
-const PROBE: Duration = Duration::from_secs(1);
-
 /// After so long without another failure, a peer's earlier ones no longer count.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
@@ -339,6 +336,14 @@ impl Proto {
         let requested =
             self.links.to(peer).filter(|link| link.state == State::Requested && link.route != Route::Signalling);
         if let Some(link) = requested.map(|link| link.id) {
+            self.dial_failed(link, self.config.failed_for, now);
+        }
+    }
+
+    /// The signalling server does not know the peer, or cannot reach it.
+    pub(super) fn fail_signalled_dial(&mut self, peer: Id, now: Time) {
+        let dialling = self.links.to(peer).filter(|link| !link.is_open() && link.route == Route::Signalling);
+        if let Some(link) = dialling.map(|link| link.id) {
             self.dial_failed(link, self.config.failed_for, now);
         }
     }

@@ -21,7 +21,7 @@ const REARRANGE_AT: f64 = 1.5;
 const MIN_RATIO: f64 = 2.0;
 
 /// One row of the finger table as the application sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
 pub struct Finger {
     /// The row in whose arc `[self + 2^row, self + 2^(row + 1))` the peer lies.
     pub row: u32,

@@ -20,7 +20,7 @@ const TRACE_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct Token(pub u64);
 
 /// The owner of a key.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize)]
 pub struct Owner {
     /// Its id.
     pub id: Id,

@@ -26,6 +26,7 @@ use std::collections::VecDeque;
 
 use rand::SeedableRng;
 use rand_pcg::Pcg32;
+use serde::Serialize;
 
 pub use config::Config;
 pub use fingers::Finger;
@@ -60,6 +61,11 @@ pub enum Input {
         from: Id,
         /// The step.
         dial: Dial,
+    },
+    /// The signalling server could not relay a step to this node.
+    NotDelivered {
+        /// For whom it was.
+        to: Id,
     },
     /// The signalling server named members of the ring, after a node registered, and from time to time.
     Members {
@@ -208,7 +214,8 @@ pub enum Event {
 }
 
 /// How far a node has come.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// Looking for its place.
     Joining,
@@ -221,7 +228,7 @@ pub enum Phase {
 }
 
 /// Counters of one node since it began.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize)]
 pub struct Stats {
     /// Frames that ended at this node undelivered.
     pub dropped: u64,
@@ -288,6 +295,7 @@ impl Proto {
         match input {
             Input::Frame { link, frame } => self.on_frame(link, frame, now),
             Input::Signal { from, dial } => self.on_dial(from, links::Route::Signalling, dial, now),
+            Input::NotDelivered { to } => self.fail_signalled_dial(to, now),
             Input::Members { found, members } => self.on_members(found, members, now),
             Input::Describe { link, description } => self.describe(link, description, now),
             Input::LinkUp { link, role } => self.on_link_up(link, role, now),

@@ -35,7 +35,7 @@ pub use error::{ListenError, SessionError, SocketError, Unreachable};
 pub use listener::Listener;
 pub use live::{Session, SessionStats};
 pub use port::Port;
-pub use sessions::Sessions;
+pub use sessions::{Sessions, WeakSessions};
 pub use stream::{FINISH_TIMEOUT, MAX_NAME, Socket, SocketReader, SocketWriter};
 pub use tls::ALPN;
 pub use transport::{

@@ -1,7 +1,7 @@
 //! One node's end of all its sessions.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
@@ -141,8 +141,24 @@ impl Sessions {
         let _ = timeout(CLOSE_TIMEOUT, self.inner().endpoint.wait_idle()).await;
     }
 
+    /// A handle that does not keep the sessions alive.
+    pub fn downgrade(&self) -> WeakSessions {
+        WeakSessions(Arc::downgrade(&self.owner))
+    }
+
     fn inner(&self) -> &Arc<Inner> {
         &self.owner.0
+    }
+}
+
+/// [`Sessions`] for as long as somebody else keeps them.
+#[derive(Clone, Debug)]
+pub struct WeakSessions(Weak<Owner>);
+
+impl WeakSessions {
+    /// The sessions, unless all handles were dropped.
+    pub fn upgrade(&self) -> Option<Sessions> {
+        self.0.upgrade().map(|owner| Sessions { owner })
     }
 }
 

@@ -1,0 +1,238 @@
+//! How a node is made.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{broadcast, mpsc};
+
+use super::{EVENT_BACKLOG, Inner, Node, NodeEvent, direct};
+use crate::ice::IceServer;
+use crate::key::Identity;
+use crate::net::driver::{COMMANDS, Driver, Parts};
+use crate::net::link::hello::{HelloSettings, Versions};
+use crate::net::link::{LinkError, LinkSettings};
+use crate::net::session::{SessionError, Sessions, Settings};
+use crate::net::signal::{ConfigError, SignallingClient, SignallingConfig, SignallingTiming};
+use crate::proto::{Config, Event, Proto, Time};
+use crate::wire::Role;
+
+/// Makes a [`Node`]. Only [`signalling`](Self::signalling) must be set.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct NodeBuilder {
+    signalling: Vec<String>,
+    identity: Option<Identity>,
+    config: Config,
+    hello: HelloSettings,
+    links: LinkSettings,
+    sessions: Settings,
+    direct_links: bool,
+    start_timeout: Duration,
+}
+
+impl Default for NodeBuilder {
+    fn default() -> Self {
+        NodeBuilder {
+            signalling: Vec::new(),
+            identity: None,
+            config: Config::default(),
+            hello: HelloSettings::new("atoll"),
+            links: LinkSettings::default(),
+            sessions: Settings::default(),
+            direct_links: true,
+            start_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No signalling server answered.
+    #[error("no signalling server answers: {url}: {reason}")]
+    NoSignalling {
+        /// The one that was tried last.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
+    /// A signalling server refuses this node.
+    #[error("the signalling server {url} refuses this node: {reason}")]
+    Refused {
+        /// The server.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// No place on the ring was found in time.
+    #[error("no place on the ring within {} s; the members named by the signalling server may be out of reach", .0.as_secs())]
+    TimedOut(Duration),
+    /// The signalling servers or the network are not named properly.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Links cannot be set up with these settings.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// Sessions cannot be set up with these settings.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+impl NodeBuilder {
+    /// A signalling server, `ws://…` or `wss://…`. Several may be named; any one that answers will do.
+    pub fn signalling(mut self, url: impl Into<String>) -> Self {
+        self.signalling.push(url.into());
+        self
+    }
+
+    /// The ring to join on that server. Default: `atoll`.
+    pub fn network(mut self, name: impl Into<String>) -> Self {
+        self.hello.network = name.into();
+        self
+    }
+
+    /// What all nodes of the network share: a link opens only between nodes that prove it. Default: none, everyone may join.
+    pub fn secret(mut self, secret: impl Into<Vec<u8>>) -> Self {
+        self.hello.secret = Some(secret.into());
+        self
+    }
+
+    /// The key pair of the node. Default: a new one, so that the node is somebody else each time.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// Whether the node is a member of the ring, the default, or only visits.
+    pub fn role(mut self, role: Role) -> Self {
+        self.config.role = role;
+        self.hello.role = role;
+        self
+    }
+
+    /// Links at most, in both directions together. Default: 64; at least [`Config::MIN_LINKS`].
+    pub fn max_links(mut self, links: usize) -> Self {
+        let role = self.config.role;
+        self.config = Config { role, ..Config::with_links(links) };
+        self
+    }
+
+    /// Everything about the node's part in the ring.
+    pub fn config(mut self, config: Config) -> Self {
+        self.hello.role = config.role;
+        self.config = config;
+        self
+    }
+
+    /// A STUN or TURN server, besides those that the signalling server names. Several may be given.
+    pub fn ice_server(mut self, server: IceServer) -> Self {
+        self.links.ice_servers.push(server);
+        self
+    }
+
+    /// An address of this machine to offer to peers. Several may be given; default: those of all interfaces but loopback.
+    pub fn bind(mut self, address: IpAddr) -> Self {
+        self.links.bind.push(address);
+        self
+    }
+
+    /// Uses TURN servers alone, which hides this node's addresses from its peers.
+    pub fn relay_only(mut self, relay_only: bool) -> Self {
+        self.links.relay_only = relay_only;
+        self
+    }
+
+    /// The limits of the node's sessions.
+    pub fn sessions(mut self, settings: Settings) -> Self {
+        self.sessions = settings;
+        self
+    }
+
+    /// Whether a busy session gets a link of its own, within the budget. Default: yes.
+    pub fn direct_links(mut self, direct: bool) -> Self {
+        self.direct_links = direct;
+        self
+    }
+
+    /// The versions and capabilities that the node tells its peers. For tests of nodes of other versions.
+    pub fn speaks(mut self, versions: Versions, capabilities: u64) -> Self {
+        self.hello.versions = versions;
+        self.hello.capabilities = capabilities;
+        self
+    }
+
+    /// How long [`start`](Self::start) waits for a place on the ring. Default: 30 s.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
+        self
+    }
+
+    /// Starts the node and waits until it has its place on the ring. To be called inside a tokio runtime.
+    ///
+    /// Fails as soon as every signalling server that was named has been tried once without an answer. Later on a node tries
+    /// them again for ever.
+    pub async fn start(self) -> Result<Node, StartError> {
+        let servers = self.signalling.len();
+        let timeout = self.start_timeout;
+        let (node, mut events) = self.launch()?;
+        let joined = async {
+            let mut failures = 0;
+            loop {
+                match events.recv().await {
+                    Ok(NodeEvent::Ring(Event::Joined)) | Err(_) => return Ok(()),
+                    Ok(NodeEvent::SignallingRefused { url, reason, .. }) => {
+                        return Err(StartError::Refused { url, reason });
+                    }
+                    Ok(NodeEvent::SignallingLost { url, reason, .. }) => {
+                        failures += 1;
+                        if failures >= servers {
+                            return Err(StartError::NoSignalling { url, reason });
+                        }
+                    }
+                    Ok(_) => {}
+                }
+            }
+        };
+        tokio::time::timeout(timeout, joined).await.map_err(|_| StartError::TimedOut(timeout))??;
+        Ok(node)
+    }
+
+    /// Starts the node without waiting for anything: [`Node::events`] tell how it fares.
+    pub fn spawn(self) -> Result<Node, StartError> {
+        self.launch().map(|(node, _)| node)
+    }
+
+    fn launch(self) -> Result<(Node, broadcast::Receiver<NodeEvent>), StartError> {
+        let identity = self.identity.unwrap_or_else(Identity::generate);
+        let signalling = SignallingClient::start(SignallingConfig {
+            urls: self.signalling,
+            network: self.hello.network.clone(),
+            identity: identity.clone(),
+            role: self.config.role,
+            tls: None,
+            timing: SignallingTiming::default(),
+        })?;
+        let (events, first_events) = broadcast::channel(EVENT_BACKLOG);
+        let (commands, commands_out) = mpsc::channel(COMMANDS);
+        let mut driver = Driver::new(Parts {
+            identity: Arc::new(identity.clone()),
+            proto: Proto::new(identity.id(), self.config, rand::random(), Time(0)),
+            hello: self.hello,
+            link_settings: self.links,
+            signalling,
+            commands: commands_out,
+            events: events.clone(),
+            epoch: Instant::now(),
+        })?;
+        let (sessions, port) = Sessions::new(&identity, driver.carrier(), self.sessions)?;
+        driver.set_port(port);
+        tokio::spawn(driver.run());
+        if self.direct_links {
+            tokio::spawn(direct::keep(sessions.clone(), commands.downgrade()));
+        }
+        let inner = Arc::new(Inner { key: identity.public(), commands, events, sessions });
+        Ok((Node { inner }, first_events))
+    }
+}
