@@ -32,13 +32,18 @@ async fn main() {
             println!("round trip of 64 B, {:4}: p50 {p50:.1?}  p99 {p99:.1?}", channel.label());
         }
     }
+    if wants("flow1200") {
+        println!("{:?}", flow(Channel::Data, 1200, 4 << 20).await);
+    }
     if wants("flow") {
-        for (size, total) in [(MAX_MESSAGE, 512 << 20), (1200, 128 << 20), (100, 64 << 20)] {
+        for (size, total) in [(MAX_MESSAGE, 256 << 20), (1200, 64 << 20), (100, 16 << 20)] {
             for channel in Channel::ALL {
+                let cpu = cpu_seconds();
                 let (sent, received, time) = flow(channel, size, total).await;
+                let cpu = (cpu_seconds() - cpu) * 1e6 / received as f64;
                 let rate = received as f64 / time.as_secs_f64();
                 println!(
-                    "{size:5} B messages, {:4}: {:8.0} a second, {:6.1} MiB/s, lost {:.3} %",
+                    "{size:5} B messages, {:4}: {:8.0} a second, {:6.1} MiB/s, CPU {cpu:.1} µs a message, lost {:.3} %",
                     channel.label(),
                     rate,
                     rate * size as f64 / 1048576.0,

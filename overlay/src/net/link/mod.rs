@@ -42,8 +42,11 @@ pub const RING_QUEUE_BYTES: usize = 128 * 1024;
 /// the receive buffer of the peer's UDP socket, and the throughput would collapse.
 pub const DATA_QUEUE_BYTES: usize = 64 * 1024;
 
-/// Frames that wait at most for [`Link::recv`]; a sender that is faster is slowed down by SCTP's window.
-pub const INBOX_FRAMES: usize = 64;
+/// Frames that wait at most for [`Link::recv`].
+pub const INBOX_FRAMES: usize = 256;
+
+/// How long a frame of the data channel waits for a node that does not read before it, and those behind it, are dropped.
+pub const DATA_PATIENCE: Duration = Duration::from_millis(20);
 
 /// Bytes of a message that cross a link in one UDP datagram; longer ones are split, and lost when any part is.
 pub const DATAGRAM_BYTES: usize = SCTP_MTU as usize - 28;

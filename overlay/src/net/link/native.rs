@@ -46,8 +46,9 @@ const KEEPALIVES: u32 = 5;
 /// the host addresses answer at once.
 const ACCEPT_WORSE_AFTER: Duration = Duration::from_millis(200);
 
-/// Bytes that may wait in a connection to be read, which SCTP tells the peer.
-const RECEIVE_WINDOW: u32 = 256 * 1024;
+/// Bytes that may wait in a connection to be read, which SCTP tells the peer. When they are used up the peer tries again only a second
+/// later, so there are several times as many as a peer sends without an acknowledgement.
+const RECEIVE_WINDOW: u32 = 1024 * 1024;
 
 /// The transport of native nodes. All its links show one certificate, made anew for every transport.
 pub fn transport(settings: LinkSettings) -> Result<Transport, LinkError> {
