@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p atoll-overlay --example link_bench`
 
+#![expect(clippy::unwrap_used, reason = "a link that cannot be opened on loopback ends the measurement")]
+
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -31,9 +33,6 @@ async fn main() {
             let (p50, p99) = round_trip(channel, 5000).await;
             println!("round trip of 64 B, {:4}: p50 {p50:.1?}  p99 {p99:.1?}", channel.label());
         }
-    }
-    if wants("flow1200") {
-        println!("{:?}", flow(Channel::Data, 1200, 4 << 20).await);
     }
     if wants("flow") {
         for (size, total) in [(MAX_MESSAGE, 256 << 20), (1200, 64 << 20), (100, 16 << 20)] {

@@ -107,7 +107,7 @@ pub enum LinkEvent {
         /// At most [`MAX_MESSAGE`] bytes, not looked at.
         bytes: BytesMut,
     },
-    /// A channel that was full has room again, at least half of its queue.
+    /// A channel that was full has room again for a frame of any length.
     Writable {
         /// The link.
         link: LinkKey,
@@ -259,10 +259,13 @@ impl fmt::Debug for Opening {
 /// A future behind a trait object.
 type Wait<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// A link that is being opened, and its offer or answer.
+type Begun = Result<(Arc<dyn OpeningWire>, String), LinkError>;
+
 /// What a kind of link must offer to be opened.
 trait Wire: Send + Sync {
-    fn offer(self: Arc<Self>) -> Wait<'static, Result<(Arc<dyn OpeningWire>, String), LinkError>>;
-    fn answer(self: Arc<Self>, offer: String) -> Wait<'static, Result<(Arc<dyn OpeningWire>, String), LinkError>>;
+    fn offer(self: Arc<Self>) -> Wait<'static, Begun>;
+    fn answer(self: Arc<Self>, offer: String) -> Wait<'static, Begun>;
 }
 
 /// What a kind of link must offer while it is being opened.

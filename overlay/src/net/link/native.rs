@@ -25,7 +25,7 @@ use super::description::{Candidate, Description, Setup};
 use super::pipe::Pipe;
 use super::runtime::{LinkRuntime, Names, Watch};
 use super::{
-    Channel, CloseReason, Fingerprint, Link, LinkError, LinkSettings, MAX_CANDIDATES, MAX_MESSAGE, OpeningWire,
+    Begun, Channel, CloseReason, Fingerprint, Link, LinkError, LinkSettings, MAX_CANDIDATES, MAX_MESSAGE, OpeningWire,
     SCTP_MTU, Transport, Wait, Wire,
 };
 use crate::ice;
@@ -68,7 +68,7 @@ struct Native {
 }
 
 impl Wire for Native {
-    fn offer(self: Arc<Self>) -> Wait<'static, Result<(Arc<dyn OpeningWire>, String), LinkError>> {
+    fn offer(self: Arc<Self>) -> Wait<'static, Begun> {
         Box::pin(async move {
             let opening = self.connect().await?;
             let offer = opening.connection.create_offer(None).await.map_err(system)?;
@@ -77,7 +77,7 @@ impl Wire for Native {
         })
     }
 
-    fn answer(self: Arc<Self>, offer: String) -> Wait<'static, Result<(Arc<dyn OpeningWire>, String), LinkError>> {
+    fn answer(self: Arc<Self>, offer: String) -> Wait<'static, Begun> {
         Box::pin(async move {
             let offer = Description::parse(&offer)?;
             if offer.setup == Setup::Passive {

@@ -207,7 +207,7 @@ impl Pipe {
         let mut outbox = self.outbox();
         let lane = &mut outbox.lanes[channel as usize];
         lane.in_flight = bytes;
-        if lane.starved && lane.held() <= channel.queue_bytes() / 2 {
+        if lane.starved && lane.held() + MAX_MESSAGE <= channel.queue_bytes() {
             lane.starved = false;
             drop(outbox);
             self.inbox().writable[channel as usize] = true;
