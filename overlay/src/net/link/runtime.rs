@@ -200,7 +200,11 @@ impl Future for Turns {
             let Some(driver) = &mut this.driver else { return this.beside.poll_end(cx) };
             let happened = this.watch.happened.load(Ordering::Relaxed);
             this.beside.before(cx);
-            this.watch.reads.store(0, Ordering::Relaxed);
+            // A nudge for an open link is for frames that wait in the connection: they go first, or more would come in a turn than
+            // are taken out.
+            let open = !this.watch.opening.load(Ordering::Relaxed);
+            let draining = open && this.watch.nudge.load(Ordering::Relaxed);
+            this.watch.reads.store(if draining { MAX_READS } else { 0 }, Ordering::Relaxed);
             let ended = driver.as_mut().poll(cx).is_ready();
             this.beside.after(cx);
             if ended || this.watch.stop.load(Ordering::Relaxed) {

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -45,6 +45,9 @@ impl EndsSlot {
 /// timer fires: up to 200 ms later, when the peer waits with a full window. Another turn has it look at once.
 const MANY: usize = 64;
 
+/// Turns without a frame before the connection holds none back any more: it hands frames on in several steps, a step a turn.
+const EMPTY_TURNS: u8 = 3;
+
 type Job<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Runs beside the driver: before its turn it hands over what is to be sent, after its turn it takes what has come.
@@ -67,6 +70,8 @@ struct Tally {
     taken: AtomicUsize,
     /// Whether a frame had to wait for the node.
     waited: AtomicBool,
+    /// How many turns without a frame are to follow.
+    turns: AtomicU8,
 }
 
 impl Tally {
@@ -74,7 +79,13 @@ impl Tally {
     fn more_may_wait(&self) -> bool {
         let taken = self.taken.swap(0, Ordering::Relaxed);
         let waited = taken > 0 && self.waited.swap(false, Ordering::Relaxed);
-        taken >= MANY || waited
+        let turns = match self.turns.load(Ordering::Relaxed) {
+            _ if taken >= MANY || waited => EMPTY_TURNS,
+            turns if taken > 0 => turns,
+            turns => turns.saturating_sub(1),
+        };
+        self.turns.store(turns, Ordering::Relaxed);
+        turns > 0
     }
 }
 
