@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use futures::task::AtomicWaker;
 use tokio::time::Sleep;
 use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, TokioRuntime,
@@ -60,6 +61,10 @@ pub(super) struct Watch {
     opening: AtomicBool,
     /// Whether the driver's sleep shall end.
     nudge: AtomicBool,
+    /// Whether frames wait in the connection, which looks for them only when a datagram comes: one is to be made up.
+    stir: AtomicBool,
+    /// Who waits for a datagram.
+    reader: AtomicWaker,
     /// Whether the driver shall end, sockets and all.
     stop: AtomicBool,
 }
@@ -68,6 +73,12 @@ impl Watch {
     /// Something happened that may have left work behind.
     pub(super) fn happened(&self) {
         self.happened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The connection is to look for frames that it holds back.
+    pub(super) fn stir(&self) {
+        self.stir.store(true, Ordering::Relaxed);
+        self.reader.wake();
     }
 
     /// The driver is not to have another turn.
@@ -200,10 +211,10 @@ impl Future for Turns {
             let Some(driver) = &mut this.driver else { return this.beside.poll_end(cx) };
             let happened = this.watch.happened.load(Ordering::Relaxed);
             this.beside.before(cx);
-            // A nudge for an open link is for frames that wait in the connection: they go first, or more would come in a turn than
+            // Frames that wait in the connection go first, or more would come in a turn than
             // are taken out.
             let open = !this.watch.opening.load(Ordering::Relaxed);
-            let draining = open && this.watch.nudge.load(Ordering::Relaxed);
+            let draining = open && this.watch.stir.load(Ordering::Relaxed);
             this.watch.reads.store(if draining { MAX_READS } else { 0 }, Ordering::Relaxed);
             let ended = driver.as_mut().poll(cx).is_ready();
             this.beside.after(cx);
@@ -215,7 +226,7 @@ impl Future for Turns {
             if opening && this.watch.happened.load(Ordering::Relaxed) != happened {
                 this.watch.nudge();
             }
-            if !this.watch.nudge.load(Ordering::Relaxed) {
+            if !this.watch.nudge.load(Ordering::Relaxed) && !this.watch.stir.load(Ordering::Relaxed) {
                 return Poll::Pending;
             }
             if !opening {
@@ -295,6 +306,19 @@ impl AsyncUdpSocket for WatchedSocket {
         // there, and be lost, reliable channel or not. So one at a time until the link is open.
         if cx.waker().will_wake(Waker::noop()) && self.watch.opening.load(Ordering::Relaxed) {
             return Poll::Pending;
+        }
+        if !cx.waker().will_wake(Waker::noop()) {
+            self.watch.reader.register(cx.waker());
+            if self.watch.stir.swap(false, Ordering::Relaxed)
+                && let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut())
+                && let Some(byte) = buf.first_mut()
+            {
+                // No protocol begins with this byte (RFC 7983): the connection drops the datagram after it has looked.
+                *byte = 0xff;
+                *meta = RecvMeta::default();
+                (meta.len, meta.stride, meta.addr) = (1, 1, self.inner.local_addr()?);
+                return Poll::Ready(Ok(1));
+            }
         }
         if self.watch.reads.load(Ordering::Relaxed) >= MAX_READS {
             cx.waker().wake_by_ref();

@@ -165,7 +165,7 @@ impl Beside for Carrier {
     fn after(&mut self, cx: &mut Context<'_>) {
         self.poll_readers(cx);
         if self.closer.is_none() && self.tally.more_may_wait() {
-            self.watch.nudge();
+            self.watch.stir();
         }
         self.count_in_flight(cx);
         if let Some(closer) = &mut self.closer
