@@ -67,8 +67,7 @@ async fn main() -> Result<(), Failure> {
 /// Two nodes; the second echoes and swallows.
 async fn pair(conditions: Conditions, congestion: Congestion) -> Result<(Sessions, Sessions), Failure> {
     let ring = MemoryRing::new(conditions, 1);
-    let mut settings = Settings::default();
-    settings.congestion = congestion;
+    let settings = Settings { congestion, ..Settings::default() };
     let alice = ring.join(&Identity::generate(), settings.clone())?;
     let bob = ring.join(&Identity::generate(), settings)?;
     serve_echo(&bob)?;

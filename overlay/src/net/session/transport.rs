@@ -77,7 +77,8 @@ pub struct Settings {
     pub max_sessions: usize,
     /// Sockets that a peer may have open to this node at once. Default 1024.
     pub max_sockets: u32,
-    /// Sockets that wait for one [`super::Listener`] to take them; beyond it they are refused as busy. Default 128.
+    /// Sockets that wait for one [`super::Listener`] to take them; beyond it they are refused as busy. Default 1024:
+    /// a peer may open that many in one burst, before the listener's task has run.
     pub backlog: usize,
     /// Bytes received on one socket and not yet read, at most. Default 4 MiB.
     pub socket_window: u32,
@@ -103,7 +104,7 @@ impl Default for Settings {
             max_packet: MAX_PACKET,
             max_sessions: 1024,
             max_sockets: 1024,
-            backlog: 128,
+            backlog: 1024,
             socket_window: 4 << 20,
             session_window: 8 << 20,
             send_window: 8 << 20,
