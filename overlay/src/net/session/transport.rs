@@ -60,11 +60,12 @@ const ACK_DELAY: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Congestion {
-    /// CUBIC (RFC 9438): slows down when packets are lost. Fair to others, and the faster one over queues that push back.
+    /// CUBIC (RFC 9438): slows down when packets are lost, and fills the queues on its way until they are.
     #[default]
     Cubic,
-    /// BBR (draft-cardwell-iccrg-bbr-congestion-control): goes by measured bandwidth; much faster where packets are lost
-    /// for other reasons than full queues.
+    /// BBR (draft-cardwell-iccrg-bbr-congestion-control): goes by measured bandwidth and round trip. Alone on its way it
+    /// bore random loss better than CUBIC and left queues shorter; how several share a way is not measured, and `quinn`
+    /// calls its implementation experimental: so it is not the default.
     Bbr,
 }
 
@@ -77,7 +78,8 @@ pub struct Settings {
     pub max_sessions: usize,
     /// Sockets that a peer may have open to this node at once. Default 1024.
     pub max_sockets: u32,
-    /// Sockets that wait for one [`super::Listener`] to take them; beyond it they are refused as busy. Default 128.
+    /// Sockets that wait for one [`super::Listener`] to take them; beyond it they are refused as busy. Default 1024:
+    /// a peer may open that many in one burst, before the listener's task has run.
     pub backlog: usize,
     /// Bytes received on one socket and not yet read, at most. Default 4 MiB.
     pub socket_window: u32,
@@ -103,7 +105,7 @@ impl Default for Settings {
             max_packet: MAX_PACKET,
             max_sessions: 1024,
             max_sockets: 1024,
-            backlog: 128,
+            backlog: 1024,
             socket_window: 4 << 20,
             session_window: 8 << 20,
             send_window: 8 << 20,
