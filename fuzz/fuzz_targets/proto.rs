@@ -66,7 +66,7 @@ impl Life {
         }
         if input.ratio(1, 8)? {
             (config.successors, config.lookup_tries, config.fingers) = (input.arbitrary()?, 0, 99);
-            let every = Duration::from_millis(input.int_in_range(0..=1)?);
+            let every = Duration::from_millis(input.int_in_range(100..=5000)?);
             (config.stabilize_every, config.check_every, config.finger_every) = (every, every, every);
             (config.join_retry, config.gossip_delay, config.lookup_timeout) = (every, every, every);
         }
