@@ -221,7 +221,7 @@ impl World {
                 return true;
             }
             // Looking at all nodes costs more than a step: not after each.
-            for _ in 0..256 {
+            for _ in 0..self.nodes.len() {
                 match self.queue.peek() {
                     Some(Reverse((at, ..))) if *at <= end => self.step(),
                     _ => return done(self),
