@@ -325,4 +325,15 @@ mod tests {
         let (other, _) = lookup_over(&mut proto, Some(link));
         assert_ne!(other, link);
     }
+
+    #[test]
+    fn the_first_hop_counts_as_one() {
+        let mut proto = member_among(&[Id::new(200), Id::new(300)]);
+        proto.handle(Input::Lookup { token: Token(1), key: Id::new(150) }, Time(0));
+        let find = outputs(&mut proto).into_iter().find_map(|output| match output {
+            Output::Send { frame, .. } if frame.header.kind == kind::FIND => Some(frame),
+            _ => None,
+        });
+        assert_eq!(find.map(|frame| TTL - frame.header.ttl), Some(1), "hops that the owner would count");
+    }
 }

@@ -493,6 +493,7 @@ impl Proto {
         match self.first_hop(&mut header, avoid) {
             Hop::Deliver => self.deliver(Frame { header, message }, now),
             Hop::Forward(link) => {
+                header.ttl -= 1;
                 self.outputs.push_back(Output::Send { link, frame: Frame { header, message } });
                 return Some(link);
             }
