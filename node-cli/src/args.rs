@@ -156,8 +156,9 @@ pub(crate) struct DialArgs {
 #[derive(Debug, Args)]
 pub(crate) struct LookupArgs {
     /// An id of 12 hexadecimal digits, or any other text: its hash is looked up.
+    // Not named after the global flag --key: clap knows arguments by the names of their fields.
     #[arg(value_name = "TEXT|ID")]
-    pub(crate) key: LookupKey,
+    pub(crate) sought: LookupKey,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,8 @@
 //! What happens to the nodes of this process, told to people in a line and to programs as an object.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use atoll::node::NodeEvent;
 use atoll::proto::Event;
@@ -11,6 +13,12 @@ use tokio::sync::mpsc;
 
 /// Happenings that wait to be printed, at most. More are not printed.
 pub(crate) const BACKLOG: usize = 256;
+
+/// How long the same peer may be refused before it is told again.
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
+
+/// Refused peers that are told of within [`REFUSED_AGAIN`], at most.
+const MAX_REFUSED: usize = 16;
 
 /// Something to tell.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -71,8 +79,10 @@ impl Teller {
     pub(crate) fn follow(&self, node: &Node) {
         let (id, mut events, teller) = (node.id(), node.events(), self.clone());
         tokio::spawn(async move {
+            let mut refused = Refused::default();
             loop {
                 match events.recv().await {
+                    Ok(NodeEvent::PeerRefused { peer, .. }) if !refused.is_news(peer) => {}
                     Ok(event) => {
                         if let Some(happening) = happening(id, event) {
                             teller.tell(happening);
@@ -83,6 +93,21 @@ impl Teller {
                 }
             }
         });
+    }
+}
+
+/// Whose refusals have been told of late: a peer that is refused tries again several times a second.
+#[derive(Default)]
+struct Refused(BTreeMap<Id, Instant>);
+
+impl Refused {
+    fn is_news(&mut self, peer: Id) -> bool {
+        self.0.retain(|_, told| told.elapsed() < REFUSED_AGAIN);
+        if self.0.len() >= MAX_REFUSED || self.0.contains_key(&peer) {
+            return false;
+        }
+        self.0.insert(peer, Instant::now());
+        true
     }
 }
 
@@ -103,6 +128,6 @@ fn happening(id: Id, event: NodeEvent) -> Option<Happening> {
     })
 }
 
-fn tenths(time: std::time::Duration) -> f64 {
+fn tenths(time: Duration) -> f64 {
     (time.as_secs_f64() * 10.0).round() / 10.0
 }

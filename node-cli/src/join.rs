@@ -19,8 +19,9 @@ pub(crate) const DEFAULT_SIGNALLING: &str = "ws://127.0.0.1:9000";
 /// How long a visit tries to come onto the ring.
 const VISIT_START: Duration = Duration::from_millis(3500);
 
-/// How long a visit waits in all for the first answer of what it came for.
-const VISIT_ANSWER: Duration = Duration::from_millis(4300);
+/// How long a visit waits in all for the first answer of what it came for. With what it takes to leave properly nobody waits
+/// 5 s for an error.
+const VISIT_ANSWER: Duration = Duration::from_millis(3800);
 
 /// A node that stays for one errand, attached to the ring as a leaf.
 pub(crate) struct Visit {

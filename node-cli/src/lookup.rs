@@ -7,7 +7,7 @@ use crate::join::Visit;
 use crate::output::{self, Output};
 
 pub(crate) async fn run(args: &LookupArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
-    let key = &args.key;
+    let key = &args.sought;
     Visit::run(node, None, async |visit: &Visit| {
         let owner = visit.soon(visit.node.lookup(key.id)).await??;
         let from = key.text.as_ref().map_or_else(String::new, |text| format!("  the hash of {text:?}"));

@@ -138,7 +138,8 @@ struct SeenFinger {
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "node        {}  {}", self.id, self.phase.0)?;
-        writeln!(f, "ring        about {:.0} nodes", self.estimated_size)?;
+        let size = self.estimated_size.round();
+        writeln!(f, "ring        about {size} {}", if size == 1.0 { "node" } else { "nodes" })?;
         writeln!(f, "before it   {}", output::list(&self.predecessors))?;
         writeln!(f, "after it    {}", output::list(&self.successors))?;
         write!(f, "links       {} of {}", self.links_in_use, self.max_links)?;

@@ -18,7 +18,7 @@ pub(crate) async fn run(args: &PeerArgs, node: &NodeArgs, output: Output) -> any
         let hops = visit.soon(visit.node.trace(peer)).await??;
         for (index, &hop) in hops.iter().enumerate() {
             let time = round_trip(&visit.node, hop).await;
-            let milliseconds = time.map(|time| time.as_secs_f64() * 1e3);
+            let milliseconds = time.map(|time| time.as_micros() as f64 / 1e3);
             let shown = milliseconds.map_or_else(|| "no answer".to_owned(), |ms| format!("{ms:.2} ms"));
             output.line(
                 format_args!("{:>2}  {hop}  {shown}", index + 1),

@@ -45,7 +45,7 @@ const WARM_UP: usize = 200;
 const ROUND_TRIPS: usize = 5000;
 
 /// How long each part takes at most.
-const PART: Duration = Duration::from_secs(2);
+const PART: Duration = Duration::from_secs(1);
 
 /// How long the peer may take to answer, once a part is done.
 const ANSWER: Duration = Duration::from_secs(10);

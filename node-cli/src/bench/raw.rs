@@ -13,6 +13,9 @@ use super::{ANSWER, Figures, PART, ROUND_TRIPS, SMALL, WARM_UP, percentiles};
 /// The channel that keeps the order and loses nothing, as a session does.
 const CHANNEL: Channel = Channel::Ring;
 
+/// Bytes of the message that says that all others have been sent: a length that none of them has.
+const LAST: usize = 1;
+
 pub(super) async fn measure() -> anyhow::Result<Figures> {
     Ok(Figures {
         latency: latency().await?,
@@ -60,28 +63,45 @@ async fn latency() -> anyhow::Result<(std::time::Duration, std::time::Duration)>
 
 /// Bytes a second in messages of this size.
 async fn flow(size: usize) -> anyhow::Result<f64> {
-    let (near, mut far) = pair().await?;
+    let (mut near, mut far) = pair().await?;
     let count = tokio::spawn(async move {
         let mut bytes = 0;
         while let Some((_, message)) = far.recv().await {
-            bytes += message.len();
+            if message.len() == LAST {
+                // The channel keeps the order: this says that all is there.
+                let _ = far.sender().try_send(CHANNEL, message);
+            } else {
+                bytes += message.len();
+            }
         }
-        (bytes, Instant::now())
+        bytes
     });
     let begun = Instant::now();
     let mut sent = 0;
     while begun.elapsed() < PART {
-        match near.sender().try_send(CHANNEL, BytesMut::zeroed(size)) {
-            Ok(()) => sent += size,
-            Err(SendError::Full) => timeout(ANSWER, near.sender().ready(CHANNEL)).await.context("the link is stuck")??,
-            Err(error) => bail!(error),
-        }
+        send(&near, size).await?;
+        sent += size;
     }
-    // What was sent before still arrives.
+    send(&near, LAST).await?;
+    timeout(ANSWER, near.recv()).await.context("the link is stuck")?.context("the link closed")?;
+    let time = begun.elapsed();
     near.sender().close();
-    let (received, end) = timeout(ANSWER, count).await.context("the link does not end")??;
+    let received = timeout(ANSWER, count).await.context("the link does not end")??;
     if received != sent {
         bail!("{received} of {sent} bytes arrived");
     }
-    Ok(sent as f64 / (end - begun).as_secs_f64())
+    Ok(sent as f64 / time.as_secs_f64())
+}
+
+/// Sends zeros, when there is room.
+async fn send(near: &Link, size: usize) -> anyhow::Result<()> {
+    loop {
+        match near.sender().try_send(CHANNEL, BytesMut::zeroed(size)) {
+            Ok(()) => return Ok(()),
+            Err(SendError::Full) => {
+                timeout(ANSWER, near.sender().ready(CHANNEL)).await.context("the link is stuck")??;
+            }
+            Err(error) => bail!(error),
+        }
+    }
 }

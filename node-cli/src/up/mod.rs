@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use atoll::proto::Phase;
 use atoll::{Id, Identity, Node};
-use atoll_signalling::Settings;
+use atoll_signalling::{DEFAULT_PORT, Settings};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -75,9 +75,9 @@ async fn open_door(args: &UpArgs) -> anyhow::Result<Door> {
     let mut settings = Settings { listen: args.door, dht: true, ..Settings::default() };
     // All nodes of this process come from one address, and visitors of this machine from the same.
     settings.limits.connections_per_address = 4 * MAX_NODES as usize;
-    Door::open(settings).await.with_context(|| {
-        let free = if args.door.port() == 9000 { 9001 } else { 9000 };
-        format!("the signalling server cannot start, try --door {free}")
+    Door::open(settings).await.map_err(|error| {
+        let free = if args.door.port() == DEFAULT_PORT { DEFAULT_PORT + 1 } else { DEFAULT_PORT };
+        anyhow::anyhow!("{error:#}, for example with --door {free}")
     })
 }
 

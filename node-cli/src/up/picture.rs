@@ -90,7 +90,9 @@ impl Picture {
             let text = if dot.joined { format!("{} {links}", dot.id) } else { format!("{} joining", dot.id) };
             let (column, row) = at(turn(index));
             let left = column < x - 0.5;
-            let start = if left { column - 1.0 - text.chars().count() as f64 } else { column + 2.0 };
+            // With the blank that parts it from the mark.
+            let text = if left { format!("{text} ") } else { format!(" {text}") };
+            let start = if left { column - text.chars().count() as f64 } else { column + 1.0 };
             canvas.put_if_free((start, row), Look::Plain, &text);
         }
         canvas.into_lines()

@@ -80,7 +80,7 @@ pub enum StartError {
         reason: String,
     },
     /// No place on the ring was found in time.
-    #[error("no place on the ring within {} s; the members named by the signalling server may be out of reach", .0.as_secs())]
+    #[error("no place on the ring within {} s; there may be no members yet, or they may be out of reach", .0.as_secs_f32())]
     TimedOut(Duration),
     /// The signalling servers or the network are not named properly.
     #[error(transparent)]
