@@ -28,7 +28,9 @@ pub(crate) async fn run(args: &DialArgs, node: &NodeArgs, output: Output) -> any
         Some(address) => {
             let listener = TcpListener::bind(address).await.map_err(|error| {
                 let kind = error.kind();
-                anyhow::anyhow!("cannot listen on {address}: {kind}; choose another port or stop the program that has it")
+                anyhow::anyhow!(
+                    "cannot listen on {address}: {kind}; choose another port or stop the program that has it"
+                )
             })?;
             Some(listener)
         }

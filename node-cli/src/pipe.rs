@@ -36,11 +36,7 @@ pub(crate) async fn echo(socket: Socket) -> anyhow::Result<()> {
 }
 
 /// Returns when both directions have ended and the peer has every byte.
-async fn join(
-    socket: Socket,
-    from: impl AsyncRead + Unpin,
-    to: impl AsyncWrite + Unpin,
-) -> anyhow::Result<()> {
+async fn join(socket: Socket, from: impl AsyncRead + Unpin, to: impl AsyncWrite + Unpin) -> anyhow::Result<()> {
     let (reader, writer) = socket.into_split();
     let received = AtomicBool::new(false);
     let receive = async {

@@ -217,14 +217,16 @@ impl Ring {
             let (before, after) = (seen[(at + seen.len() - 1) % seen.len()].id, seen[(at + 1) % seen.len()].id);
             let status = &seen[at];
             status.phase == Phase::Member
-                && (alone || (status.predecessors.first() == Some(&before) && status.successors.first() == Some(&after)))
+                && (alone
+                    || (status.predecessors.first() == Some(&before) && status.successors.first() == Some(&after)))
         };
         if self.whole.is_none() && (0..seen.len()).all(is_right) {
             self.whole = Some(self.begun.elapsed());
         } else if self.begun.elapsed() > START_TIMEOUT && seen.iter().all(|status| status.phase == Phase::Joining) {
             anyhow::bail!("no node found a place on the ring within {} s", START_TIMEOUT.as_secs());
         }
-        let dot = |at: usize| Dot { id: seen[at].id, links: seen[at].peers.len(), joined: seen[at].phase == Phase::Member };
+        let dot =
+            |at: usize| Dot { id: seen[at].id, links: seen[at].peers.len(), joined: seen[at].phase == Phase::Member };
         Ok((0..seen.len()).map(dot).collect())
     }
 

@@ -50,11 +50,8 @@ pub(super) type Line = Vec<(Look, String)>;
 impl Picture {
     /// The lines for a terminal of this size: none longer, and not more.
     pub(super) fn lines(&self, width: usize, height: usize) -> Vec<Line> {
-        let mut above = vec![
-            vec![(Look::Strong, self.title.clone())],
-            vec![(Look::Plain, self.state.clone())],
-            Vec::new(),
-        ];
+        let mut above =
+            vec![vec![(Look::Strong, self.title.clone())], vec![(Look::Plain, self.state.clone())], Vec::new()];
         let mut below = vec![Vec::new(), vec![(Look::Plain, "In another terminal:".to_owned())]];
         below.extend(self.commands.iter().map(|command| vec![(Look::Strong, format!("  {command}"))]));
         below.extend(self.latest.iter().map(|text| vec![(Look::Faint, text.clone())]));

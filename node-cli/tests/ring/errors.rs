@@ -70,7 +70,7 @@ fn a_busy_port_is_told_with_the_mend() {
 
 #[test]
 fn no_signalling_server_is_told() {
-    // Bound, but no server: the second one takes connections and never answers.
+    // Nothing is at the first port; the second one takes connections and never answers.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     for verb in ["listen", "status", "fingers", "lookup x", &format!("dial {NOBODY}"), &format!("bench {NOBODY}")] {
@@ -79,7 +79,7 @@ fn no_signalling_server_is_told() {
     }
     let silent = format!("--signalling ws://{}", silent.local_addr().unwrap());
     fails(&run(&format!("listen {silent}")), 1, "no signalling server answers");
-    fails(&run(&format!("dial {NOBODY} {silent}")), 1, "no place on the ring within 3.5 s");
+    fails(&run(&format!("dial {NOBODY} {silent}")), 1, "no signalling server answers");
 }
 
 #[test]
@@ -112,5 +112,4 @@ fn a_network_without_members_is_told() {
     let up = Up::start(1, "");
     let finished = run(&format!("dial {} --network other{}", up.ids[0], up.at));
     fails(&finished, 1, "there may be no members yet, or they may be out of reach");
-    assert!(up.port > 0);
 }

@@ -215,7 +215,6 @@ pub(crate) struct Up {
     pub(crate) process: Process,
     /// ` --signalling URL`, for the commands that are to find it.
     pub(crate) at: String,
-    pub(crate) port: u16,
     pub(crate) ids: Vec<String>,
 }
 
@@ -225,8 +224,7 @@ impl Up {
         let url = text(&process.event("signalling")["url"]);
         let ring = process.event("ring");
         let ids = ring["nodes"].as_array().unwrap().iter().map(text).collect();
-        let port = url.rsplit(':').next().unwrap().parse().unwrap();
-        Up { process, at: format!(" --signalling {url}"), port, ids }
+        Up { process, at: format!(" --signalling {url}"), ids }
     }
 }
 

@@ -188,6 +188,8 @@ impl NodeBuilder {
     /// but none held a link for [`REFUSED_FOR`]. Later on a node tries again for ever.
     pub async fn start(self) -> Result<Node, StartError> {
         let servers = self.signalling.len();
+        let first = self.signalling.first().cloned().unwrap_or_default();
+        let mut connected = false;
         let timeout = self.start_timeout;
         let (node, mut events) = self.launch()?;
         let joined = async {
@@ -215,6 +217,7 @@ impl NodeBuilder {
                             return Err(StartError::NoSignalling { url, reason });
                         }
                     }
+                    Ok(NodeEvent::SignallingConnected { .. }) => connected = true,
                     Ok(NodeEvent::PeerRefused { peer, reason }) => {
                         let since = refused.map_or_else(tokio::time::Instant::now, |(.., since)| since);
                         refused = Some((peer, reason, since));
@@ -223,8 +226,14 @@ impl NodeBuilder {
                 }
             }
         };
-        tokio::time::timeout(timeout, joined).await.map_err(|_| StartError::TimedOut(timeout))??;
-        Ok(node)
+        match tokio::time::timeout(timeout, joined).await {
+            Ok(joined) => joined.map(|()| node),
+            Err(_) if connected => Err(StartError::TimedOut(timeout)),
+            Err(_) => {
+                let reason = format!("no answer within {} s", timeout.as_secs_f32());
+                Err(StartError::NoSignalling { url: first, reason })
+            }
+        }
     }
 
     /// Starts the node without waiting for anything: [`Node::events`] tell how it fares.
