@@ -56,8 +56,13 @@ async fn main() -> Result<(), Failure> {
             let (alice, bob) = pair(conditions, congestion).await?;
             let stream = stream(&alice, bob.id(), megabytes << 20).await?;
             println!(
-                "stream, {congestion:?}: {name:<48} {:>7.1} MiB/s   {} lost of {} packets of {} B, round trip {:.1?}",
-                stream.mebibytes_a_second, stream.lost, stream.packets, stream.packet_size, stream.round_trip
+                "stream, {congestion:?}: {name:<48} {:>7.1} MiB/s   {} lost of {} packets of {} B, {} back, round trip {:.1?}",
+                stream.mebibytes_a_second,
+                stream.lost,
+                stream.packets,
+                stream.packet_size,
+                stream.answers,
+                stream.round_trip
             );
         }
     }
@@ -67,8 +72,7 @@ async fn main() -> Result<(), Failure> {
 /// Two nodes; the second echoes and swallows.
 async fn pair(conditions: Conditions, congestion: Congestion) -> Result<(Sessions, Sessions), Failure> {
     let ring = MemoryRing::new(conditions, 1);
-    let mut settings = Settings::default();
-    settings.congestion = congestion;
+    let settings = Settings { congestion, ..Settings::default() };
     let alice = ring.join(&Identity::generate(), settings.clone())?;
     let bob = ring.join(&Identity::generate(), settings)?;
     serve_echo(&bob)?;
@@ -121,6 +125,8 @@ struct Stream {
     mebibytes_a_second: f64,
     lost: u64,
     packets: u64,
+    /// Packets that came back: acknowledgements, all but a few.
+    answers: u64,
     packet_size: u16,
     round_trip: Duration,
 }
@@ -140,6 +146,7 @@ async fn stream(node: &Sessions, peer: atoll::Id, bytes: usize) -> Result<Stream
         mebibytes_a_second: bytes as f64 / f64::from(1 << 20) / took.as_secs_f64(),
         lost: after.lost_packets - before.lost_packets,
         packets: after.sent_packets - before.sent_packets,
+        answers: after.received_packets - before.received_packets,
         packet_size: after.packet_size,
         round_trip: after.round_trip,
     })

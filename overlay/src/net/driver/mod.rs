@@ -42,6 +42,9 @@ const SETUP_EVENTS: usize = 256;
 /// Leaves whose neighbour is remembered, to answer their session packets, at most.
 const MAX_VIAS: usize = 1024;
 
+/// A node that spoke through one neighbour is not answered through another for so long.
+const VIA_STEADY: Duration = Duration::from_secs(5);
+
 /// How long changes of the ring are gathered before the signalling server is told.
 const STATUS_DELAY: Duration = Duration::from_millis(200);
 
@@ -87,6 +90,12 @@ struct Attempt {
     task: AbortHandle,
 }
 
+/// The neighbour to answer a node through, and when that node last spoke by it.
+struct KnownVia {
+    via: Option<Id>,
+    heard: Instant,
+}
+
 /// An open link.
 struct OpenLink {
     peer: Peer,
@@ -114,7 +123,7 @@ pub(crate) struct Driver {
     setup: mpsc::Receiver<Event>,
     attempts: BTreeMap<LinkId, Attempt>,
     links: BTreeMap<LinkId, OpenLink>,
-    vias: BTreeMap<Id, Id>,
+    vias: BTreeMap<Id, KnownVia>,
     replies: BTreeMap<Token, oneshot::Sender<Answer>>,
     next_token: u64,
     counters: Counters,
@@ -280,34 +289,36 @@ impl Driver {
         }
     }
 
-    /// How to answer the session packets of a node that is not a member.
+    /// How to answer the session packets of a node: through a neighbour of its own, when it is not a member. Anybody can claim
+    /// to be the source of a packet, so the way that has just worked is not given up for another.
     fn learn_via(&mut self, header: &Header) {
-        match header.answer_through() {
-            Some(via) if self.vias.get(&header.src) != Some(&via) => {
+        let via = header.answer_through();
+        let now = Instant::now();
+        match self.vias.get_mut(&header.src) {
+            Some(known) if known.via == via => known.heard = now,
+            Some(known) if now.duration_since(known.heard) < VIA_STEADY => {}
+            None if via.is_none() => {}
+            _ => {
                 if self.vias.len() >= MAX_VIAS {
                     self.vias.pop_first();
                 }
-                self.vias.insert(header.src, via);
+                self.vias.insert(header.src, KnownVia { via, heard: now });
                 self.routes.forget(header.src);
             }
-            None if !self.vias.is_empty() => {
-                self.vias.remove(&header.src);
-            }
-            _ => {}
         }
     }
 
     /// A packet of this node's sessions without a known route: route it, and remember the way.
     fn on_unrouted(&mut self, first: Unrouted) {
-        let mut next = Some(first);
-        while let Some(Unrouted { to, packet }) = next {
+        let more = std::iter::from_fn(|| self.unrouted.try_recv().ok()).take(UNROUTED_PACKETS).collect::<Vec<_>>();
+        for Unrouted { to, packet } in std::iter::once(first).chain(more) {
             let now = self.now();
-            let via = self.vias.get(&to).copied();
+            let via = self.vias.get(&to).and_then(|known| known.via);
             let mut header = self.proto.datagram_header(to, via, true);
             match self.proto.route(&mut header, None, now) {
                 Hop::Forward(link) => {
                     self.send(link, Channel::Data, rewritten(&header, &packet));
-                    if let Some(open) = self.links.get(&link) {
+                    if let Some(open) = self.links.get(&link).filter(|_| header.trail.is_empty()) {
                         let unasked = Header { flags: Default::default(), ..header };
                         self.routes.learn(to, open.sender.clone(), rewritten(&unasked, &[]).freeze());
                     }
@@ -318,7 +329,6 @@ impl Driver {
                     self.drain();
                 }
             }
-            next = self.unrouted.try_recv().ok();
         }
         if let Some(port) = &self.port {
             port.writable();

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::pipe::Pipe;
-use super::{Channel, CloseReason, Fingerprint, Link, LinkError, OpeningWire, Transport, Wait, Wire};
+use super::{Begun, Channel, CloseReason, Fingerprint, Link, LinkError, OpeningWire, Transport, Wait, Wire};
 
 /// How long opening may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -79,7 +79,7 @@ struct Node {
 }
 
 impl Wire for Node {
-    fn offer(self: Arc<Self>) -> Wait<'static, Result<(Arc<dyn OpeningWire>, String), LinkError>> {
+    fn offer(self: Arc<Self>) -> Wait<'static, Begun> {
         Box::pin(async move {
             let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
             let (taken, seen) = watch::channel(None);
@@ -102,7 +102,7 @@ impl Wire for Node {
         })
     }
 
-    fn answer(self: Arc<Self>, offer: String) -> Wait<'static, Result<(Arc<dyn OpeningWire>, String), LinkError>> {
+    fn answer(self: Arc<Self>, offer: String) -> Wait<'static, Begun> {
         Box::pin(async move {
             let number = offer.strip_prefix("offer ").and_then(|number| number.parse().ok());
             let number: u64 = number.ok_or(LinkError::Description("not an offer"))?;

@@ -42,8 +42,11 @@ pub const RING_QUEUE_BYTES: usize = 128 * 1024;
 /// the receive buffer of the peer's UDP socket, and the throughput would collapse.
 pub const DATA_QUEUE_BYTES: usize = 64 * 1024;
 
-/// Frames that wait at most for [`Link::recv`]; a sender that is faster is slowed down by SCTP's window.
-pub const INBOX_FRAMES: usize = 64;
+/// Frames that wait at most for [`Link::recv`].
+pub const INBOX_FRAMES: usize = 256;
+
+/// How long a frame of the data channel waits for a node that does not read before it, and those behind it, are dropped.
+pub const DATA_PATIENCE: Duration = Duration::from_millis(20);
 
 /// Bytes of a message that cross a link in one UDP datagram; longer ones are split, and lost when any part is.
 pub const DATAGRAM_BYTES: usize = SCTP_MTU as usize - 28;
@@ -104,7 +107,7 @@ pub enum LinkEvent {
         /// At most [`MAX_MESSAGE`] bytes, not looked at.
         bytes: BytesMut,
     },
-    /// A channel that was full has room again, at least half of its queue.
+    /// A channel that was full has room again for a frame of any length.
     Writable {
         /// The link.
         link: LinkKey,
@@ -256,10 +259,13 @@ impl fmt::Debug for Opening {
 /// A future behind a trait object.
 type Wait<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// A link that is being opened, and its offer or answer.
+type Begun = Result<(Arc<dyn OpeningWire>, String), LinkError>;
+
 /// What a kind of link must offer to be opened.
 trait Wire: Send + Sync {
-    fn offer(self: Arc<Self>) -> Wait<'static, Result<(Arc<dyn OpeningWire>, String), LinkError>>;
-    fn answer(self: Arc<Self>, offer: String) -> Wait<'static, Result<(Arc<dyn OpeningWire>, String), LinkError>>;
+    fn offer(self: Arc<Self>) -> Wait<'static, Begun>;
+    fn answer(self: Arc<Self>, offer: String) -> Wait<'static, Begun>;
 }
 
 /// What a kind of link must offer while it is being opened.

@@ -25,7 +25,7 @@ use super::description::{Candidate, Description, Setup};
 use super::pipe::Pipe;
 use super::runtime::{LinkRuntime, Names, Watch};
 use super::{
-    Channel, CloseReason, Fingerprint, Link, LinkError, LinkSettings, MAX_CANDIDATES, MAX_MESSAGE, OpeningWire,
+    Begun, Channel, CloseReason, Fingerprint, Link, LinkError, LinkSettings, MAX_CANDIDATES, MAX_MESSAGE, OpeningWire,
     SCTP_MTU, Transport, Wait, Wire,
 };
 use crate::ice;
@@ -46,8 +46,9 @@ const KEEPALIVES: u32 = 5;
 /// the host addresses answer at once.
 const ACCEPT_WORSE_AFTER: Duration = Duration::from_millis(200);
 
-/// Bytes that may wait in a connection to be read, which SCTP tells the peer.
-const RECEIVE_WINDOW: u32 = 256 * 1024;
+/// Bytes that may wait in a connection to be read, which SCTP tells the peer. When they are used up the peer tries again only a second
+/// later, so there are several times as many as a peer sends without an acknowledgement.
+const RECEIVE_WINDOW: u32 = 1024 * 1024;
 
 /// The transport of native nodes. All its links show one certificate, made anew for every transport.
 pub fn transport(settings: LinkSettings) -> Result<Transport, LinkError> {
@@ -67,7 +68,7 @@ struct Native {
 }
 
 impl Wire for Native {
-    fn offer(self: Arc<Self>) -> Wait<'static, Result<(Arc<dyn OpeningWire>, String), LinkError>> {
+    fn offer(self: Arc<Self>) -> Wait<'static, Begun> {
         Box::pin(async move {
             let opening = self.connect().await?;
             let offer = opening.connection.create_offer(None).await.map_err(system)?;
@@ -76,7 +77,7 @@ impl Wire for Native {
         })
     }
 
-    fn answer(self: Arc<Self>, offer: String) -> Wait<'static, Result<(Arc<dyn OpeningWire>, String), LinkError>> {
+    fn answer(self: Arc<Self>, offer: String) -> Wait<'static, Begun> {
         Box::pin(async move {
             let offer = Description::parse(&offer)?;
             if offer.setup == Setup::Passive {

@@ -1,7 +1,9 @@
 //! The two ends of a link's queues: the node's side ([`Link`], [`LinkSender`]) and the side of what carries it ([`Pipe`]).
 //!
 //! Both directions are bounded. Towards the wire the bound is in bytes and counts what the peer has not acknowledged, so
-//! that a full queue says the network is full. From the wire it is in frames, and a node that does not read slows its peer down.
+//! that a full queue says the network is full. From the wire it is in frames. When the node does not read, frames wait, and slow
+//! the peer down; those of the data channel for a moment only, after which they are dropped, as a router drops them: the window
+//! that they would fill is also that of the ring's own messages.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,13 +11,14 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use futures::task::AtomicWaker;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
-use super::{Channel, CloseReason, Fingerprint, INBOX_FRAMES, LinkEvent, LinkKey, MAX_MESSAGE};
+use super::{Channel, CloseReason, DATA_PATIENCE, Fingerprint, INBOX_FRAMES, LinkEvent, LinkKey, MAX_MESSAGE};
 
 /// An open link. Dropping it closes it, unless its frames were [forwarded](Self::forward).
 #[derive(Debug)]
@@ -53,7 +56,8 @@ impl Link {
 
     /// From now on everything that comes goes into `sink` as [`LinkEvent`]s of this `key`, what waits in the link first.
     ///
-    /// When `sink` is full, the link waits, and its peer with it. The link closes when all senders or the queue's reader are dropped.
+    /// When `sink` is full, frames of the ring channel wait, and the peer with them, while those of the data channel are dropped
+    /// after [`DATA_PATIENCE`]. The link closes when all senders or the queue's reader are dropped.
     pub fn forward(self, key: LinkKey, sink: mpsc::Sender<LinkEvent>) -> LinkSender {
         let pipe = self.sender.pipe();
         pipe.inbox().sink = Some(Sink { key, sender: sink, waiting: None });
@@ -97,6 +101,11 @@ impl LinkSender {
             }
             room.await;
         }
+    }
+
+    /// Frames of the data channel that came and were dropped, because this node did not read fast enough.
+    pub fn dropped(&self) -> u64 {
+        self.pipe().inbox().dropped
     }
 
     /// Closes the link. What was handed over on the ring channel is still sent if that takes no longer than a moment.
@@ -198,7 +207,7 @@ impl Pipe {
         let mut outbox = self.outbox();
         let lane = &mut outbox.lanes[channel as usize];
         lane.in_flight = bytes;
-        if lane.starved && lane.held() <= channel.queue_bytes() / 2 {
+        if lane.starved && lane.held() + MAX_MESSAGE <= channel.queue_bytes() {
             lane.starved = false;
             drop(outbox);
             self.inbox().writable[channel as usize] = true;
@@ -206,33 +215,33 @@ impl Pipe {
         }
     }
 
-    /// Hands a frame that came over to the node. It stays in `frame` for as long as the node has no room for it.
+    /// Hands a frame that came over to the node. One of the ring channel stays in `frame` for as long as the node has no room.
     pub(super) fn poll_deliver(&self, cx: &mut Context<'_>, frame: &mut Option<(Channel, BytesMut)>) -> Poll<()> {
-        let mut guard = self.inbox();
-        let inbox = &mut *guard;
+        let mut inbox = self.inbox();
+        let room = inbox.poll_forward(cx).is_ready();
+        let data = matches!(frame, Some((Channel::Data, _)));
         if inbox.abandoned {
             *frame = None;
-            return Poll::Ready(());
-        }
-        if inbox.sink.is_some() {
-            if inbox.poll_forward(cx).is_pending() {
-                return Poll::Pending;
-            }
+        } else if inbox.sink.is_some() && room {
+            inbox.blocked = None;
             let Some((channel, bytes)) = frame.take() else { return Poll::Ready(()) };
             let sink = inbox.sink.as_mut().expect("looked at above");
             let event = LinkEvent::Frame { link: sink.key, channel, bytes };
             if !sink.send(event) {
-                drop(guard);
+                drop(inbox);
                 self.close();
             }
-            return Poll::Ready(());
-        }
-        if inbox.queue.len() >= INBOX_FRAMES {
+        } else if inbox.queue.len() < INBOX_FRAMES && inbox.sink.is_none() {
+            inbox.blocked = None;
+            inbox.queue.extend(frame.take());
+            if let Some(reader) = inbox.reader.take() {
+                reader.wake();
+            }
+        } else if data && inbox.blocked.get_or_insert_with(Instant::now).elapsed() > DATA_PATIENCE {
+            *frame = None;
+            inbox.dropped += 1;
+        } else {
             return Poll::Pending;
-        }
-        inbox.queue.extend(frame.take());
-        if let Some(reader) = inbox.reader.take() {
-            reader.wake();
         }
         Poll::Ready(())
     }
@@ -387,6 +396,9 @@ struct Inbox {
     finished: Option<CloseReason>,
     told: bool,
     abandoned: bool,
+    dropped: u64,
+    /// Since when a frame of the data channel finds no room.
+    blocked: Option<Instant>,
 }
 
 impl Inbox {

@@ -17,11 +17,12 @@ use std::future::Future;
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use futures::task::AtomicWaker;
 use tokio::time::Sleep;
 use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, TokioRuntime,
@@ -43,15 +44,27 @@ const RESOLVED_NAMES: usize = 64;
 /// Turns of the driver in one go at most before other tasks get theirs.
 const MAX_TURNS: usize = 16;
 
+/// Reads of a socket in one turn of the driver at most; each may bring some 50 datagrams.
+///
+/// As long as more come, the driver goes on without ever looking at what takes the frames off its hands: its queues fill, then SCTP's
+/// window, and the peer stops and probes it again a second later.
+const MAX_READS: usize = 8;
+
 /// What a connection's driver did, and when it shall go on.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     /// Datagrams sent and received, and events handled.
     happened: AtomicU64,
+    /// Reads of the sockets in this turn.
+    reads: AtomicUsize,
     /// Whether the link is not yet open.
     opening: AtomicBool,
     /// Whether the driver's sleep shall end.
     nudge: AtomicBool,
+    /// Whether frames wait in the connection, which looks for them only when a datagram comes: one is to be made up.
+    stir: AtomicBool,
+    /// Who waits for a datagram.
+    reader: AtomicWaker,
     /// Whether the driver shall end, sockets and all.
     stop: AtomicBool,
 }
@@ -60,6 +73,12 @@ impl Watch {
     /// Something happened that may have left work behind.
     pub(super) fn happened(&self) {
         self.happened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The connection is to look for frames that it holds back.
+    pub(super) fn stir(&self) {
+        self.stir.store(true, Ordering::Relaxed);
+        self.reader.wake();
     }
 
     /// The driver is not to have another turn.
@@ -192,17 +211,28 @@ impl Future for Turns {
             let Some(driver) = &mut this.driver else { return this.beside.poll_end(cx) };
             let happened = this.watch.happened.load(Ordering::Relaxed);
             this.beside.before(cx);
+            // Frames that wait in the connection go first, or more would come in a turn than
+            // are taken out.
+            let open = !this.watch.opening.load(Ordering::Relaxed);
+            let draining = open && this.watch.stir.load(Ordering::Relaxed);
+            this.watch.reads.store(if draining { MAX_READS } else { 0 }, Ordering::Relaxed);
             let ended = driver.as_mut().poll(cx).is_ready();
             this.beside.after(cx);
             if ended || this.watch.stop.load(Ordering::Relaxed) {
                 this.driver = None;
                 continue;
             }
-            let quiet = this.watch.happened.load(Ordering::Relaxed) == happened;
-            if quiet || !this.watch.opening.load(Ordering::Relaxed) {
+            let opening = this.watch.opening.load(Ordering::Relaxed);
+            if opening && this.watch.happened.load(Ordering::Relaxed) != happened {
+                this.watch.nudge();
+            }
+            if !this.watch.nudge.load(Ordering::Relaxed) && !this.watch.stir.load(Ordering::Relaxed) {
                 return Poll::Pending;
             }
-            this.watch.nudge();
+            if !opening {
+                // Whoever reads the frames that came has a turn first.
+                break;
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -277,8 +307,26 @@ impl AsyncUdpSocket for WatchedSocket {
         if cx.waker().will_wake(Waker::noop()) && self.watch.opening.load(Ordering::Relaxed) {
             return Poll::Pending;
         }
+        if !cx.waker().will_wake(Waker::noop()) {
+            self.watch.reader.register(cx.waker());
+            if self.watch.stir.swap(false, Ordering::Relaxed)
+                && let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut())
+                && let Some(byte) = buf.first_mut()
+            {
+                // No protocol begins with this byte (RFC 7983): the connection drops the datagram after it has looked.
+                *byte = 0xff;
+                *meta = RecvMeta::default();
+                (meta.len, meta.stride, meta.addr) = (1, 1, self.inner.local_addr()?);
+                return Poll::Ready(Ok(1));
+            }
+        }
+        if self.watch.reads.load(Ordering::Relaxed) >= MAX_READS {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let received = self.inner.poll_recv(cx, bufs, meta);
         if received.is_ready() {
+            self.watch.reads.fetch_add(1, Ordering::Relaxed);
             self.watch.happened();
         }
         received

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::congestion::{BbrConfig, ControllerFactory, CubicConfig};
-use quinn::{AckFrequencyConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, MtuDiscoveryConfig, VarInt};
+use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig, MtuDiscoveryConfig, VarInt};
 use quinn::{ServerConfig, TransportConfig, ValidationTokenConfig};
 use ring::{digest, hmac};
 
@@ -49,22 +49,16 @@ const INCOMING_BUFFER: u64 = 32 << 10;
 /// The round trip that is assumed before one is measured: a lost first packet is sent again after three of them.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
-/// Packets that a receiver may collect before it acknowledges. More saves packets on the way back; fewer keeps small
-/// windows moving.
-const ACK_EVERY: u32 = 4;
-
-/// How long a receiver may wait before it acknowledges.
-const ACK_DELAY: Duration = Duration::from_millis(5);
-
 /// How fast to send: what to do about lost packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Congestion {
-    /// CUBIC (RFC 9438): slows down when packets are lost. Fair to others, and the faster one over queues that push back.
+    /// CUBIC (RFC 9438): slows down when packets are lost, and fills the queues on its way until they are.
     #[default]
     Cubic,
-    /// BBR (draft-cardwell-iccrg-bbr-congestion-control): goes by measured bandwidth; much faster where packets are lost
-    /// for other reasons than full queues.
+    /// BBR (draft-cardwell-iccrg-bbr-congestion-control): goes by measured bandwidth and round trip. Alone on its way it
+    /// bore random loss better than CUBIC and left queues shorter; how several share a way is not measured, and `quinn`
+    /// calls its implementation experimental: so it is not the default.
     Bbr,
 }
 
@@ -77,7 +71,8 @@ pub struct Settings {
     pub max_sessions: usize,
     /// Sockets that a peer may have open to this node at once. Default 1024.
     pub max_sockets: u32,
-    /// Sockets that wait for one [`super::Listener`] to take them; beyond it they are refused as busy. Default 128.
+    /// Sockets that wait for one [`super::Listener`] to take them; beyond it they are refused as busy. Default 1024:
+    /// a peer may open that many in one burst, before the listener's task has run.
     pub backlog: usize,
     /// Bytes received on one socket and not yet read, at most. Default 4 MiB.
     pub socket_window: u32,
@@ -103,7 +98,7 @@ impl Default for Settings {
             max_packet: MAX_PACKET,
             max_sessions: 1024,
             max_sockets: 1024,
-            backlog: 128,
+            backlog: 1024,
             socket_window: 4 << 20,
             session_window: 8 << 20,
             send_window: 8 << 20,
@@ -121,8 +116,6 @@ impl Settings {
         let silence = self.silence_timeout.try_into().map_err(|_| SessionError::Settings("silence_timeout"))?;
         let mut mtu = MtuDiscoveryConfig::default();
         mtu.upper_bound(self.max_packet.clamp(MIN_PACKET, MAX_PACKET));
-        let mut acks = AckFrequencyConfig::default();
-        acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY - 1)).max_ack_delay(Some(ACK_DELAY));
         let congestion: Arc<dyn ControllerFactory + Send + Sync> = match self.congestion {
             Congestion::Cubic => Arc::new(CubicConfig::default()),
             Congestion::Bbr => Arc::new(BbrConfig::default()),
@@ -132,7 +125,6 @@ impl Settings {
             .initial_mtu(MIN_PACKET)
             .mtu_discovery_config(Some(mtu))
             .initial_rtt(INITIAL_RTT)
-            .ack_frequency_config(Some(acks))
             .max_concurrent_bidi_streams(VarInt::from_u32(self.max_sockets))
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .stream_receive_window(VarInt::from_u32(self.socket_window))

@@ -197,6 +197,26 @@ fn the_ring_works_without_the_signalling_server() {
     world.await_that("newcomers in the same ring", 30 * S, World::is_ideal);
 }
 
+#[test]
+fn two_nodes_that_dial_each_other_at_once_get_one_link() {
+    let mut world = ring_of(30, 16, 91);
+    world.run_for(10 * S);
+    for _ in 0..10 {
+        let (a, b) = unlinked_pair(&world);
+        let (id_a, id_b) = (world.nodes[a].proto.id(), world.nodes[b].proto.id());
+        world.input(a, Input::WantDirect(id_b));
+        world.input(b, Input::WantDirect(id_a));
+        let links = move |world: &World, at: usize, peer: Id| {
+            world.nodes[at].proto.peers().filter(|linked| linked.id == peer).count()
+        };
+        let linked = move |world: &World| links(world, a, id_b) == 1 && links(world, b, id_a) == 1;
+        let took = world.await_that("linked", 5 * S, linked);
+        assert!(took < S, "neither attempt waited for a time limit: {took:?}");
+        world.run_for(S);
+        assert!(linked(&world), "the one link stays\n{}", world.describe());
+    }
+}
+
 fn unlinked_pair(world: &World) -> (usize, usize) {
     let living = world.indexes();
     let linked = |a: usize, b: usize| world.nodes[a].proto.peers().any(|peer| peer.id == world.nodes[b].proto.id());

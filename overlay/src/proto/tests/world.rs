@@ -37,7 +37,6 @@ enum What {
     Signal { from: Id, at: usize },
     AskServer,
     Members { found: bool, members: Vec<Id> },
-    Described { link: LinkId, from: usize, from_link: LinkId, answer: bool },
     LinkUp { link: LinkId },
     LinkDown { link: LinkId },
     Timer,
@@ -221,8 +220,8 @@ impl World {
             if done(self) {
                 return true;
             }
-            // Look at the world again only after something has changed a ring or a counter that tests wait for.
-            for _ in 0..32 {
+            // Looking at all nodes costs more than a step: not after each.
+            for _ in 0..self.nodes.len() {
                 match self.queue.peek() {
                     Some(Reverse((at, ..))) if *at <= end => self.step(),
                     _ => return done(self),
@@ -257,7 +256,6 @@ impl World {
             }
             _ if !self.nodes[at].alive => return,
             What::Members { found, members } => self.input(at, Input::Members { found, members }),
-            What::Described { .. } => {}
             What::LinkUp { link } => {
                 if let Some(&(peer, _)) = self.wires.get(&(at, link)) {
                     let role = self.nodes[peer].proto.config().role;

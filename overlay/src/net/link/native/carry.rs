@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -38,6 +39,15 @@ impl EndsSlot {
     }
 }
 
+/// Frames taken in one turn from which on the connection may hold back more of them.
+///
+/// It takes no more than 256 frames out of SCTP at once, and looks for the others only when the next datagram comes or the next
+/// timer fires: up to 200 ms later, when the peer waits with a full window. Another turn has it look at once.
+const MANY: usize = 64;
+
+/// Turns without a frame before the connection holds none back any more: it hands frames on in several steps, a step a turn.
+const EMPTY_TURNS: u8 = 3;
+
 type Job<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Runs beside the driver: before its turn it hands over what is to be sent, after its turn it takes what has come.
@@ -50,12 +60,39 @@ pub(super) struct Carrier {
     writer: Option<Job<()>>,
     readers: Vec<Job<CloseReason>>,
     closer: Option<Job<()>>,
+    tally: Arc<Tally>,
+}
+
+/// What the readers did since they were last asked.
+#[derive(Default)]
+struct Tally {
+    /// Frames taken.
+    taken: AtomicUsize,
+    /// Whether a frame had to wait for the node.
+    waited: AtomicBool,
+    /// How many turns without a frame are to follow.
+    turns: AtomicU8,
+}
+
+impl Tally {
+    /// Whether the connection may hold frames back that it could give.
+    fn more_may_wait(&self) -> bool {
+        let taken = self.taken.swap(0, Ordering::Relaxed);
+        let waited = taken > 0 && self.waited.swap(false, Ordering::Relaxed);
+        let turns = match self.turns.load(Ordering::Relaxed) {
+            _ if taken >= MANY || waited => EMPTY_TURNS,
+            turns if taken > 0 => turns,
+            turns => turns.saturating_sub(1),
+        };
+        self.turns.store(turns, Ordering::Relaxed);
+        turns > 0
+    }
 }
 
 impl Carrier {
     pub(super) fn new(pipe: Arc<Pipe>, watch: Arc<Watch>, progress: Arc<Progress>) -> Self {
-        let (slot, running, writer, readers, closer) = Default::default();
-        Carrier { pipe, watch, progress, slot, running, writer, readers, closer }
+        let (slot, running, writer, readers, closer, tally) = Default::default();
+        Carrier { pipe, watch, progress, slot, running, writer, readers, closer, tally }
     }
 
     pub(super) fn ends(&self) -> EndsSlot {
@@ -65,8 +102,14 @@ impl Carrier {
     fn start(&mut self, ends: Ends) {
         self.writer = Some(Box::pin(write(Arc::clone(&self.pipe), ends.channels.clone())));
         for (channel, end) in Channel::ALL.into_iter().zip(&ends.channels) {
-            let (pipe, watch, progress) = (Arc::clone(&self.pipe), Arc::clone(&self.watch), Arc::clone(&self.progress));
-            self.readers.push(Box::pin(read(channel, Arc::clone(end), pipe, watch, progress)));
+            let reader = Reader {
+                channel,
+                pipe: Arc::clone(&self.pipe),
+                watch: Arc::clone(&self.watch),
+                progress: Arc::clone(&self.progress),
+                tally: Arc::clone(&self.tally),
+            };
+            self.readers.push(Box::pin(reader.read(Arc::clone(end))));
         }
         self.running = Some(ends);
     }
@@ -121,6 +164,9 @@ impl Beside for Carrier {
 
     fn after(&mut self, cx: &mut Context<'_>) {
         self.poll_readers(cx);
+        if self.closer.is_none() && self.tally.more_may_wait() {
+            self.watch.stir();
+        }
         self.count_in_flight(cx);
         if let Some(closer) = &mut self.closer
             && closer.as_mut().poll(cx).is_ready()
@@ -153,29 +199,42 @@ async fn write(pipe: Arc<Pipe>, channels: Vec<Arc<dyn DataChannel>>) {
     }
 }
 
-/// Hands what a channel brings to the node, and says how it ended.
-async fn read(
+/// Hands what a channel brings to the node.
+struct Reader {
     channel: Channel,
-    end: Arc<dyn DataChannel>,
     pipe: Arc<Pipe>,
     watch: Arc<Watch>,
     progress: Arc<Progress>,
-) -> CloseReason {
-    while let Some(event) = end.poll().await {
-        match event {
-            DataChannelEvent::OnOpen => progress.opened(channel, &watch),
-            DataChannelEvent::OnMessage(message) => {
-                if message.is_string || message.data.len() > MAX_MESSAGE {
-                    return CloseReason::Protocol;
+    tally: Arc<Tally>,
+}
+
+impl Reader {
+    /// Reads until the channel ends, and says how it did.
+    async fn read(self, end: Arc<dyn DataChannel>) -> CloseReason {
+        while let Some(event) = end.poll().await {
+            match event {
+                DataChannelEvent::OnOpen => self.progress.opened(self.channel, &self.watch),
+                DataChannelEvent::OnMessage(message) => {
+                    if message.is_string || message.data.len() > MAX_MESSAGE {
+                        return CloseReason::Protocol;
+                    }
+                    let mut frame = Some((self.channel, message.data));
+                    poll_fn(|cx| {
+                        let delivered = self.pipe.poll_deliver(cx, &mut frame);
+                        if delivered.is_pending() {
+                            self.tally.waited.store(true, Ordering::Relaxed);
+                        }
+                        delivered
+                    })
+                    .await;
+                    self.tally.taken.fetch_add(1, Ordering::Relaxed);
                 }
-                let mut frame = Some((channel, message.data));
-                poll_fn(|cx| pipe.poll_deliver(cx, &mut frame)).await;
+                DataChannelEvent::OnClosing | DataChannelEvent::OnClose => return CloseReason::Peer,
+                _ => {}
             }
-            DataChannelEvent::OnClosing | DataChannelEvent::OnClose => return CloseReason::Peer,
-            _ => {}
         }
+        CloseReason::Lost
     }
-    CloseReason::Lost
 }
 
 /// Closes the connection, when what is on its way has arrived or has had its time.
