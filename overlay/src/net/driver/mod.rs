@@ -317,10 +317,11 @@ impl Driver {
             let mut header = self.proto.datagram_header(to, via, true);
             match self.proto.route(&mut header, None, now) {
                 Hop::Forward(link) => {
-                    self.send(link, Channel::Data, rewritten(&header, &packet));
+                    if let Some(packet) = packet {
+                        self.send(link, Channel::Data, rewritten(&header, &packet));
+                    }
                     if let Some(open) = self.links.get(&link).filter(|_| header.trail.is_empty()) {
-                        let unasked = Header { flags: Default::default(), ..header };
-                        self.routes.learn(to, open.sender.clone(), rewritten(&unasked, &[]).freeze());
+                        self.routes.learn(to, open.sender.clone(), rewritten(&header, &[]).freeze());
                     }
                 }
                 Hop::Deliver => {}
