@@ -7,7 +7,7 @@ use crate::proto::Proto;
 
 /// Always, under any fault that leaves a member in every successor list: there is exactly one ring, it is ordered, and every
 /// member leads to it.
-pub(super) fn safe(members: &[&Proto]) -> Result<(), String> {
+pub fn safe(members: &[&Proto]) -> Result<(), String> {
     let living: BTreeSet<Id> = members.iter().map(|member| member.id()).collect();
     if living.len() < 2 {
         return Ok(());
@@ -50,7 +50,7 @@ fn ring_from(start: Id, next: &BTreeMap<Id, Id>) -> Vec<Id> {
 }
 
 /// After the faults have stopped: every predecessor and every successor list is exactly right.
-pub(super) fn ideal(members: &[&Proto]) -> bool {
+pub fn ideal(members: &[&Proto]) -> bool {
     let mut ids: Vec<Id> = members.iter().map(|member| member.id()).collect();
     ids.sort_unstable();
     members.iter().all(|member| {
