@@ -1,5 +1,7 @@
 //! What the tests that cross crates share: a signalling server and rings of real nodes, all on loopback.
 
+pub mod measure;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 

@@ -1,14 +1,11 @@
 //! The protocol among many nodes, on a virtual clock: every test names its seed when it fails.
 
-mod invariants;
-mod world;
-
 use std::time::Duration;
 
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
-use self::world::World;
+use super::harness::{World, invariants};
 use super::{Answer, Config, Input, LookupError, Phase};
 use crate::id::Id;
 use crate::wire::Role;
