@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use atoll::net::link::hello::{HelloSettings, Peer, greet};
-use atoll::net::link::{Channel, Link, LinkSettings, Opening, SendError, Transport, native};
+use atoll::net::link::{Channel, Link, LinkSender, LinkSettings, Opening, SendError, Transport, native};
 use atoll::net::signal::{SignallingClient, SignallingConfig, SignallingEvent, SignallingTiming};
 use atoll::wire::{Dial, Frame, Header, Message, Purpose, Role, Step};
 use atoll::{Id, Identity};
@@ -118,11 +118,11 @@ pub fn frame(header: Header, message: Message) -> BytesMut {
 }
 
 /// Sends when there is room. Gives `false` once the link is closed.
-pub async fn send(link: &Link, channel: Channel, bytes: &[u8]) -> bool {
+pub async fn send(link: &LinkSender, channel: Channel, bytes: &[u8]) -> bool {
     loop {
-        match link.sender().try_send(channel, BytesMut::from(bytes)) {
+        match link.try_send(channel, BytesMut::from(bytes)) {
             Ok(()) => return true,
-            Err(SendError::Full) => match tokio::time::timeout(STUCK, link.sender().ready(channel)).await {
+            Err(SendError::Full) => match tokio::time::timeout(STUCK, link.ready(channel)).await {
                 Ok(Ok(())) => {}
                 _ => return false,
             },

@@ -174,10 +174,10 @@ async fn every_third_is_killed_and_the_rest_reach_each_other() {
 async fn the_signalling_server_is_killed_and_the_ring_lives_on() {
     let _alone = ALONE.lock().await;
     // Few fingers, so that some pairs have none.
-    let mut ring = Processes::start(10, "1").await;
+    let mut ring = Processes::start(12, "1").await;
     ring.reach_each_other(Duration::from_secs(20)).await;
     let ids: Vec<Id> = ring.nodes.iter().map(Process::id).collect();
-    let (near, far) = (ids[0], ids[5]);
+    let (near, far) = (ids[0], ids[6]);
     ring.node(near).ask(&format!("stream {far}")).await;
     ring.kill_server().await;
 
