@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use atoll::proto::LookupError;
 use atoll::{Id, Node};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::args::{NodeArgs, PeerArgs};
 use crate::join::Visit;
@@ -12,10 +14,16 @@ use crate::output::Output;
 /// Round trips to each hop. The fastest is shown: what is slower waited for something else.
 const ROUNDS: usize = 3;
 
+/// How long one trace may take.
+const TRY: Duration = Duration::from_millis(800);
+
+/// Pause before the next.
+const PAUSE: Duration = Duration::from_millis(100);
+
 pub(crate) async fn run(args: &PeerArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
     let peer = args.peer;
     Visit::run(node, Some(peer), async |visit: &Visit| {
-        let hops = visit.soon(visit.node.trace(peer)).await??;
+        let hops = hops(visit, peer).await?;
         for (index, &hop) in hops.iter().enumerate() {
             let time = round_trip(&visit.node, hop).await;
             let milliseconds = time.map(|time| time.as_micros() as f64 / 1e3);
@@ -30,13 +38,27 @@ pub(crate) async fn run(args: &PeerArgs, node: &NodeArgs, output: Output) -> any
     .await
 }
 
+/// The nodes on the way to a peer. A trace is one frame, which is lost when a link of the way just opens or closes: then
+/// another is sent, as long as a visit may take.
+pub(crate) async fn hops(visit: &Visit, peer: Id) -> anyhow::Result<Vec<Id>> {
+    let traced = async {
+        loop {
+            match timeout(TRY, visit.node.trace(peer)).await {
+                Err(_) | Ok(Err(LookupError::TimedOut | LookupError::NoWay)) => tokio::time::sleep(PAUSE).await,
+                Ok(answer) => return answer,
+            }
+        }
+    };
+    Ok(visit.soon(traced).await??)
+}
+
 /// The time of a frame to a node and of the answer back, by whatever way leads there; `None` if none came.
 async fn round_trip(node: &Node, hop: Id) -> Option<Duration> {
     let mut best = None;
     for _ in 0..ROUNDS {
         let begun = Instant::now();
-        if node.trace(hop).await.is_err() {
-            break;
+        if !matches!(timeout(TRY, node.trace(hop)).await, Ok(Ok(_))) {
+            continue;
         }
         let time = begun.elapsed();
         best = Some(best.map_or(time, |best: Duration| best.min(time)));

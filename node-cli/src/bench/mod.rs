@@ -19,6 +19,7 @@ use crate::args::{NodeArgs, PeerArgs};
 use crate::dial;
 use crate::join::Visit;
 use crate::output::Output;
+use crate::trace;
 
 /// The stream whose far end echoes or counts.
 pub(crate) const STREAM: &str = "atoll/bench/1";
@@ -64,7 +65,7 @@ struct Figures {
 pub(crate) async fn run(args: &PeerArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
     let peer = args.peer;
     Visit::run(node, Some(peer), async |visit: &Visit| {
-        let hops = visit.soon(visit.node.trace(peer)).await??.len();
+        let hops = trace::hops(visit, peer).await?.len();
         let session = Figures {
             latency: latency(open(visit, peer, ECHO).await?).await?,
             messages: flow(open(visit, peer, COUNT).await?, SMALL).await? * (1 << 20) as f64 / SMALL as f64,

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::support::{Listening, run, run_with, soon, text};
 
 /// A member that says farewell is gone at once; one that falls silent is missed after 5 s.

@@ -129,6 +129,8 @@ pub(crate) struct Driver {
     counters: Counters,
     status_due: Option<tokio::time::Instant>,
     closed: Option<oneshot::Sender<()>>,
+    /// Links that still have a farewell to bring.
+    leaving: Vec<LinkSender>,
 }
 
 impl Driver {
@@ -164,6 +166,7 @@ impl Driver {
             counters: Counters::default(),
             status_due: None,
             closed: None,
+            leaving: Vec::new(),
         })
     }
 
@@ -528,6 +531,9 @@ impl Driver {
         if let Some(open) = self.links.remove(&link) {
             open.sender.close();
             self.routes.clear();
+            if self.closed.is_some() {
+                self.leaving.push(open.sender);
+            }
         }
     }
 
@@ -593,12 +599,12 @@ impl Driver {
         for attempt in std::mem::take(&mut self.attempts).into_values() {
             attempt.task.abort();
         }
-        let senders: Vec<LinkSender> = std::mem::take(&mut self.links).into_values().map(|open| open.sender).collect();
-        for sender in &senders {
-            sender.close();
+        for open in std::mem::take(&mut self.links).into_values() {
+            open.sender.close();
+            self.leaving.push(open.sender);
         }
         let all_closed = async {
-            for sender in &senders {
+            for sender in &self.leaving {
                 sender.closed().await;
             }
         };
