@@ -282,7 +282,7 @@ impl Proto {
         self.fingers_on_link_down(entry.peer, now);
         self.gossip_soon(now);
         self.ring.unsettle();
-        if self.links.open().next().is_none() {
+        if entry.member && self.links.members().next().is_none() {
             self.on_isolated(now);
         }
     }

@@ -50,7 +50,7 @@ impl Proto {
                 }
             }
             (Phase::Joining | Phase::Attached, Role::Leaf) => self.attach(&strangers, now),
-            (Phase::Member, _) if self.links.open().next().is_none() => {
+            (Phase::Member, _) if self.links.members().next().is_none() => {
                 if let Some(member) = chosen {
                     self.want(member, Purpose::Join, Route::Signalling, now);
                 }
@@ -80,7 +80,7 @@ impl Proto {
     pub(super) fn on_join_timer(&mut self, now: Time) {
         let searching = match self.phase {
             Phase::Joining => true,
-            Phase::Member => self.links.open().next().is_none(),
+            Phase::Member => self.links.members().next().is_none(),
             Phase::Attached => self.links.len() < LEAF_LINKS,
             Phase::Left => false,
         };
@@ -157,13 +157,12 @@ impl Proto {
         if self.phase != Phase::Joining || !self.joining.placed {
             return;
         }
-        match self.ring.successor() {
-            None => {
-                self.joining.placed = false;
-                self.timers.at_latest(Timer::Join, now.after(self.config.gossip_delay));
-            }
-            Some(successor) if self.links.open_to(successor).is_some_and(|link| link.member) => self.become_member(now),
-            Some(_) => {}
+        let successor = self.ring.successor();
+        if successor.is_some() && self.live_successor() == successor {
+            self.become_member(now);
+        } else if self.ring.successors.is_empty() {
+            self.joining.placed = false;
+            self.timers.at_latest(Timer::Join, now.after(self.config.gossip_delay));
         }
     }
 
@@ -188,7 +187,7 @@ impl Proto {
         }
     }
 
-    /// The last open link is gone. A member keeps its lists: it dials their nodes by the signalling server.
+    /// The last link to a member is gone. A member keeps its lists: it dials their nodes by the signalling server.
     pub(super) fn on_isolated(&mut self, now: Time) {
         match self.phase {
             Phase::Member if self.ring.is_alone() => {}

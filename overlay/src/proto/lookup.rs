@@ -307,7 +307,7 @@ mod tests {
     fn a_lookup_over_a_link_that_closed_goes_another_way() {
         let mut proto = member_among(&[Id::new(200), Id::new(300)]);
         // The member checks its own place over a link of its choice.
-        let mut lookup_over = |proto: &mut Proto, lost: Option<LinkId>| loop {
+        let lookup_over = |proto: &mut Proto, lost: Option<LinkId>| loop {
             let due = proto.poll_timeout().expect("a member always has something to do");
             assert!(due < Time(20_000_000), "no lookup of the own place");
             proto.handle_timeout(due);

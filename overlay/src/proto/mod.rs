@@ -12,6 +12,8 @@
 mod config;
 mod dial;
 mod fingers;
+#[cfg(any(test, feature = "harness"))]
+pub mod harness;
 mod join;
 mod links;
 mod liveness;

@@ -239,6 +239,10 @@ impl Driver {
 
     /// A frame came: passes it on by its header alone, or takes it apart when it is for this node.
     fn on_bytes(&mut self, link: LinkId, channel: Channel, mut bytes: BytesMut) {
+        // What was on its way when the link was closed counts for nothing.
+        if !self.links.contains_key(&link) {
+            return;
+        }
         let (mut header, length) = match Header::decode(&bytes) {
             Ok(decoded) => decoded,
             Err(error) => return self.close_for_cause(link, error.label()),
@@ -276,6 +280,7 @@ impl Driver {
     }
 
     fn on_control(&mut self, link: LinkId, bytes: Bytes) {
+        let kind = kind_of(&bytes);
         match Frame::decode(bytes) {
             Ok(frame) => {
                 // Whom a neighbour can reach decides about routes.
@@ -285,6 +290,8 @@ impl Driver {
                 self.input(Input::Frame { link, frame });
                 self.drain();
             }
+            // Hops pass bodies on unread: whoever made this one, it need not be the neighbour that it came from.
+            Err(_) if is_passed_on_unread(kind) => self.counters.malformed += 1,
             Err(error) => self.close_for_cause(link, error.label()),
         }
     }
@@ -317,10 +324,11 @@ impl Driver {
             let mut header = self.proto.datagram_header(to, via, true);
             match self.proto.route(&mut header, None, now) {
                 Hop::Forward(link) => {
-                    self.send(link, Channel::Data, rewritten(&header, &packet));
+                    if let Some(packet) = packet {
+                        self.send(link, Channel::Data, rewritten(&header, &packet));
+                    }
                     if let Some(open) = self.links.get(&link).filter(|_| header.trail.is_empty()) {
-                        let unasked = Header { flags: Default::default(), ..header };
-                        self.routes.learn(to, open.sender.clone(), rewritten(&unasked, &[]).freeze());
+                        self.routes.learn(to, open.sender.clone(), rewritten(&header, &[]).freeze());
                     }
                 }
                 Hop::Deliver => {}
@@ -335,13 +343,14 @@ impl Driver {
         }
     }
 
-    /// Hands a frame to a link. A full data channel drops it; a peer that does not read its ring channel loses the link.
+    /// Hands a frame to a link. When it is full, a routed frame is dropped, for others fill it too; a peer that does not read
+    /// what this node itself tells it, pings among them, loses the link.
     fn send(&mut self, link: LinkId, channel: Channel, bytes: BytesMut) {
         let Some(open) = self.links.get(&link) else { return };
+        let is_routed = kind_of(&bytes) >= kind::FIRST_ROUTED;
         match open.sender.try_send(channel, bytes) {
             Ok(()) => self.counters.frames_out += 1,
-            Err(SendError::Full) if channel == Channel::Data => self.counters.frames_dropped += 1,
-            Err(SendError::Full) => self.close_for_cause(link, "slow"),
+            Err(SendError::Full) if !is_routed => self.close_for_cause(link, "slow"),
             Err(_) => self.counters.frames_dropped += 1,
         }
     }
@@ -606,6 +615,16 @@ fn rewritten(header: &Header, body: &[u8]) -> BytesMut {
     header.encode(&mut frame);
     frame.extend_from_slice(body);
     frame
+}
+
+/// The kind of a frame, by its place in the header.
+fn kind_of(frame: &[u8]) -> u8 {
+    frame.get(1).copied().unwrap_or(0)
+}
+
+/// Whether hops forward frames of this kind by their header alone.
+fn is_passed_on_unread(kind: u8) -> bool {
+    kind >= kind::FIRST_ROUTED && kind != kind::TRACE
 }
 
 fn link_id(key: LinkKey) -> LinkId {

@@ -5,7 +5,7 @@ use crate::proto::Proto;
 
 /// Always, under any fault that leaves a member in every successor list: there is exactly one ring, it is ordered, and every
 /// member leads to it.
-pub(super) fn safe(members: &[&Proto]) -> Result<(), String> {
+pub fn safe(members: &[&Proto]) -> Result<(), String> {
     if members.len() < 2 {
         return Ok(());
     }
@@ -55,7 +55,7 @@ fn rings(best: &[usize]) -> Vec<Vec<usize>> {
 }
 
 /// After the faults have stopped: every predecessor and every successor list is exactly right.
-pub(super) fn ideal(members: &[&Proto]) -> bool {
+pub fn ideal(members: &[&Proto]) -> bool {
     let mut ids: Vec<Id> = members.iter().map(|member| member.id()).collect();
     ids.sort_unstable();
     members.iter().all(|member| {

@@ -1,4 +1,8 @@
 //! N nodes in memory on a virtual clock: the network, the links and the signalling server, with faults on demand.
+//!
+//! For tests and measurements, with the feature `harness`. What goes wrong in it panics.
+
+pub mod invariants;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -8,20 +12,21 @@ use rand::seq::IteratorRandom;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
-use super::invariants;
 use crate::id::Id;
 use crate::proto::{Answer, Config, Event, Hop, Input, LinkId, Output, Phase, Proto, Time, Token};
 use crate::wire::{Dial, Frame, Message, Role};
 
 /// What the network does to the nodes.
 #[derive(Clone, Debug)]
-pub(super) struct Network {
-    pub(super) latency: std::ops::Range<Duration>,
-    /// Of frames and signalling messages.
-    pub(super) loss: f64,
+pub struct Network {
+    /// How long a frame travels; a signalling message travels twice as long.
+    pub latency: std::ops::Range<Duration>,
+    /// The share of frames and signalling messages that is lost, 0 to 1.
+    pub loss: f64,
     /// Frames on one link may overtake each other.
-    pub(super) reorder: bool,
-    pub(super) link_setup: Duration,
+    pub reorder: bool,
+    /// How long a link takes to open once both ends have described themselves.
+    pub link_setup: Duration,
 }
 
 impl Default for Network {
@@ -42,27 +47,43 @@ enum What {
     Timer,
 }
 
-pub(super) struct Node {
-    pub(super) proto: Proto,
-    pub(super) alive: bool,
-    pub(super) group: usize,
-    pub(super) datagrams: Vec<(Id, Vec<u8>)>,
-    pub(super) unreachable: Vec<(Id, bool)>,
-    pub(super) answers: BTreeMap<u64, Answer>,
-    pub(super) events: Vec<Event>,
+/// One node, and what it has handed to its application.
+pub struct Node {
+    /// The node itself.
+    pub proto: Proto,
+    /// Its process has not been killed.
+    pub alive: bool,
+    /// Nodes of different groups cannot reach each other; the signalling server is in group 0.
+    pub group: usize,
+    /// What arrived, and from whom.
+    pub datagrams: Vec<(Id, Vec<u8>)>,
+    /// Who could not be reached, and whether nobody holds that id.
+    pub unreachable: Vec<(Id, bool)>,
+    /// Answers by the number of the token.
+    pub answers: BTreeMap<u64, Answer>,
+    /// Everything that it told.
+    pub events: Vec<Event>,
     timer: Option<Time>,
 }
 
-pub(super) struct World {
-    pub(super) nodes: Vec<Node>,
-    pub(super) now: Time,
-    pub(super) network: Network,
+/// The nodes, the network between them, and the signalling server.
+pub struct World {
+    /// All that ever started.
+    pub nodes: Vec<Node>,
+    /// The virtual clock.
+    pub now: Time,
+    /// What the network does to them.
+    pub network: Network,
     /// Check Zave's invariants after every step that changes the ring. Off where two rings are meant to exist.
-    pub(super) check: bool,
-    pub(super) server_up: bool,
-    pub(super) steps: u64,
+    pub check: bool,
+    /// The signalling server answers.
+    pub server_up: bool,
+    /// How many things have happened.
+    pub steps: u64,
+    /// The most links that any node had in use at any step.
+    pub most_links: usize,
     /// Frames that a node sent on, by the forwarding node's view: to find loops.
-    pub(super) hops: BTreeMap<Vec<u8>, Vec<Id>>,
+    pub hops: BTreeMap<Vec<u8>, Vec<Id>>,
     rng: Pcg32,
     seq: u64,
     queue: BinaryHeap<Reverse<(Time, u64, usize, What)>>,
@@ -76,7 +97,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64) -> Self {
+    /// An empty world. Two with one seed, and the same calls, are the same.
+    pub fn new(seed: u64) -> Self {
         World {
             nodes: Vec::new(),
             now: Time(0),
@@ -84,6 +106,7 @@ impl World {
             check: true,
             server_up: true,
             steps: 0,
+            most_links: 0,
             hops: BTreeMap::new(),
             rng: Pcg32::seed_from_u64(seed),
             seq: 0,
@@ -98,14 +121,15 @@ impl World {
     }
 
     /// `count` nodes that start at once.
-    pub(super) fn start(&mut self, count: usize, config: &Config) {
+    pub fn start(&mut self, count: usize, config: &Config) {
         for _ in 0..count {
             let id = Id::random(&mut self.rng);
             self.add(id, config.clone());
         }
     }
 
-    pub(super) fn add(&mut self, id: Id, config: Config) -> usize {
+    /// One node more. Gives its index.
+    pub fn add(&mut self, id: Id, config: Config) -> usize {
         let seed = self.rng.random();
         let proto = Proto::new(id, config, seed, self.now);
         self.nodes.push(Node {
@@ -123,19 +147,20 @@ impl World {
         at
     }
 
-    pub(super) fn input(&mut self, at: usize, input: Input) {
+    /// Gives a node an input.
+    pub fn input(&mut self, at: usize, input: Input) {
         self.nodes[at].proto.handle(input, self.now);
         self.drain(at);
     }
 
     /// The process is killed: nobody is told.
-    pub(super) fn crash(&mut self, at: usize) {
+    pub fn crash(&mut self, at: usize) {
         self.nodes[at].alive = false;
         self.wires.retain(|&(node, _), _| node != at);
     }
 
     /// Sends a packet by the fast path of the driver: header first.
-    pub(super) fn send(&mut self, from: usize, to: Id, payload: Vec<u8>) {
+    pub fn send(&mut self, from: usize, to: Id, payload: Vec<u8>) {
         let proto = &mut self.nodes[from].proto;
         let mut header = proto.datagram_header(to, None, true);
         match proto.route(&mut header, None, self.now) {
@@ -149,18 +174,20 @@ impl World {
         self.drain(from);
     }
 
-    pub(super) fn lookup(&mut self, from: usize, token: u64, key: Id) {
+    /// Has a node look up the owner of a key.
+    pub fn lookup(&mut self, from: usize, token: u64, key: Id) {
         self.input(from, Input::Lookup { token: Token(token), key });
     }
 
-    pub(super) fn run_for(&mut self, duration: Duration) {
+    /// Lets so much time pass.
+    pub fn run_for(&mut self, duration: Duration) {
         let end = self.now.after(duration);
         self.run_until(end, |_| false);
         self.now = end;
     }
 
     /// Runs until `done`, and says after how long; fails when it does not come within `limit`.
-    pub(super) fn await_that(&mut self, what: &str, limit: Duration, done: impl Fn(&World) -> bool) -> Duration {
+    pub fn await_that(&mut self, what: &str, limit: Duration, done: impl Fn(&World) -> bool) -> Duration {
         let start = self.now;
         let end = self.now.after(limit);
         let reached = self.run_until(end, &done);
@@ -168,29 +195,34 @@ impl World {
         self.now.since(start)
     }
 
-    pub(super) fn alive(&self) -> impl Iterator<Item = &Node> + Clone {
+    /// The nodes that live and have not left.
+    pub fn alive(&self) -> impl Iterator<Item = &Node> + Clone {
         self.nodes.iter().filter(|node| node.alive && node.proto.phase() != Phase::Left)
     }
 
-    pub(super) fn indexes(&self) -> Vec<usize> {
+    /// Their indexes.
+    pub fn indexes(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|&i| self.nodes[i].alive && self.nodes[i].proto.phase() != Phase::Left).collect()
     }
 
-    pub(super) fn random_node(&mut self) -> usize {
+    /// The index of one of them.
+    pub fn random_node(&mut self) -> usize {
         self.indexes().into_iter().choose(&mut self.rng).expect("some node lives")
     }
 
-    pub(super) fn rng(&mut self) -> &mut Pcg32 {
+    /// The generator that all chance in this world comes from.
+    pub fn rng(&mut self) -> &mut Pcg32 {
         &mut self.rng
     }
 
     /// Every living member's predecessor and successors are exactly right.
-    pub(super) fn is_ideal(&self) -> bool {
+    pub fn is_ideal(&self) -> bool {
         let members = self.alive().filter(|node| node.proto.config().role == Role::Member);
         invariants::ideal(&members.map(|node| &node.proto).collect::<Vec<_>>())
     }
 
-    pub(super) fn describe(&self) -> String {
+    /// Every node in the order of the ring, for the messages of failed tests.
+    pub fn describe(&self) -> String {
         let mut nodes: Vec<&Node> = self.alive().collect();
         nodes.sort_by_key(|node| node.proto.id());
         let line = |(at, node): (usize, &&Node)| {
@@ -300,6 +332,7 @@ impl World {
             }
         }
         let proto = &self.nodes[at].proto;
+        self.most_links = self.most_links.max(proto.links_in_use());
         assert!(proto.links_in_use() <= proto.config().max_links, "over the budget of links\n{}", self.describe());
         if let Some(due) = proto.poll_timeout()
             && self.nodes[at].timer.is_none_or(|set| due < set)
@@ -420,7 +453,7 @@ impl World {
     }
 
     /// No frame visited the same node more often than backing out of dead ends explains.
-    pub(super) fn loops(&self) -> usize {
+    pub fn loops(&self) -> usize {
         let looped = |hops: &&Vec<Id>| hops.iter().collect::<BTreeSet<_>>().len() != hops.len();
         self.hops.values().filter(looped).count()
     }

@@ -1,0 +1,73 @@
+//! The measurements behind the program `measure`: a file for each group of figures.
+
+pub mod child;
+mod children;
+mod faults;
+mod link;
+mod memory;
+mod process;
+mod raw;
+mod report;
+mod ring;
+mod samples;
+mod services;
+mod session;
+mod signalling;
+
+use clap::ValueEnum;
+
+pub use report::Report;
+
+/// Figures that are measured together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Group {
+    /// How fast nodes become one ring, and that its messages arrive.
+    Ring,
+    /// One WebRTC link beside a plain data channel: opening, round trip, throughput.
+    Link,
+    /// Sockets over one and more links beside a plain data channel.
+    Session,
+    /// The signalling server: memory of idle connections, registering, relaying.
+    Signalling,
+    /// Memory of a node, and what is left behind by opening and closing.
+    Memory,
+    /// Processes that are killed: the ring heals, and works without its signalling server.
+    Faults,
+    /// Everything.
+    All,
+}
+
+impl Group {
+    /// All but [`Group::All`].
+    pub const EACH: [Group; 6] =
+        [Group::Ring, Group::Link, Group::Session, Group::Signalling, Group::Memory, Group::Faults];
+
+    /// Its name on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// What it measures.
+    pub fn about(self) -> String {
+        self.to_possible_value().and_then(|value| Some(value.get_help()?.to_string())).unwrap_or_default()
+    }
+
+    /// Measures, and reports each figure as soon as it is known.
+    pub async fn measure(self, report: &mut Report) -> anyhow::Result<()> {
+        report.begin(&self.name());
+        match self {
+            Group::Ring => ring::measure(report).await,
+            Group::Link => link::measure(report).await,
+            Group::Session => session::measure(report).await,
+            Group::Signalling => signalling::measure(report).await,
+            Group::Memory => memory::measure(report).await,
+            Group::Faults => faults::measure(report).await,
+            Group::All => {
+                for group in Group::EACH {
+                    Box::pin(group.measure(report)).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
