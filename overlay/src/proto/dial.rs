@@ -266,24 +266,31 @@ impl Proto {
     /// The peer needs the place of this link for another: it lives, and stays in the lists.
     pub(super) fn on_closed_by_peer(&mut self, link: LinkId, now: Time) {
         self.outputs.push_back(Output::Close { link });
-        self.remove_link(link, now);
+        self.remove_link(link, false, now);
+    }
+
+    /// The peer leaves the ring.
+    pub(super) fn on_farewell(&mut self, link: LinkId, peer: Id, now: Time) {
+        self.outputs.push_back(Output::Close { link });
+        self.forget_neighbour(peer);
+        self.remove_link(link, true, now);
     }
 
     fn drop_link(&mut self, link: LinkId, now: Time) {
         if let Some(peer) = self.links.get(link).map(|link| link.peer) {
             self.forget_neighbour(peer);
-            self.remove_link(link, now);
+            self.remove_link(link, false, now);
         }
     }
 
-    fn remove_link(&mut self, link: LinkId, now: Time) {
+    fn remove_link(&mut self, link: LinkId, farewell: bool, now: Time) {
         let Some(entry) = self.links.remove(link) else { return };
         self.event(Event::PeerDisconnected(entry.peer));
         self.fingers_on_link_down(entry.peer, now);
         self.gossip_soon(now);
         self.ring.unsettle();
         if entry.member && self.links.members().next().is_none() {
-            self.on_isolated(now);
+            self.on_isolated(farewell, now);
         }
     }
 

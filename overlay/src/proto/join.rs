@@ -7,7 +7,7 @@
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
-use super::links::{LinkId, Route};
+use super::links::{Link, LinkId, Route};
 use super::lookup::Why;
 use super::timer::{Time, Timer};
 use super::{Event, Output, Phase, Proto};
@@ -43,7 +43,9 @@ impl Proto {
         match (self.phase, self.config.role) {
             (Phase::Joining, Role::Member) if found => self.become_member(now),
             (Phase::Joining, Role::Member) => {
-                if self.links.iter().all(|link| link.purpose != Purpose::Join)
+                // One at a time; but a peer that turned out to be no member itself is not waited for.
+                let waiting = |link: &Link| link.purpose == Purpose::Join && (link.member || !link.is_open());
+                if !self.links.iter().any(waiting)
                     && let Some(member) = chosen
                 {
                     self.want(member, Purpose::Join, Route::Signalling, now);
@@ -187,18 +189,18 @@ impl Proto {
         }
     }
 
-    /// The last link to a member is gone. A member keeps its lists: it dials their nodes by the signalling server.
-    pub(super) fn on_isolated(&mut self, now: Time) {
-        match self.phase {
-            Phase::Member if self.ring.is_alone() => {}
-            Phase::Member => self.event(Event::Isolated),
-            Phase::Attached => {
-                self.phase = Phase::Joining;
-                self.event(Event::Isolated);
-            }
-            Phase::Joining | Phase::Left => {}
+    /// The last link to a member is gone. A member whose only neighbour said farewell is now the whole ring; any other has lost
+    /// its place, for by now the ring has closed over it, and joins anew.
+    pub(super) fn on_isolated(&mut self, farewell: bool, now: Time) {
+        let alone = farewell && self.phase == Phase::Member && self.ring.is_alone();
+        if !alone && matches!(self.phase, Phase::Member | Phase::Attached) {
+            self.phase = Phase::Joining;
+            self.event(Event::Isolated);
         }
-        self.joining = Joining::default();
+        if self.phase == Phase::Joining {
+            self.ring.replace(Vec::new(), Vec::new());
+        }
+        self.joining = Joining { introduced: alone, ..Joining::default() };
         self.begin_joining(now);
     }
 

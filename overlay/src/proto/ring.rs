@@ -194,6 +194,11 @@ impl Proto {
             entry.member = member;
             self.ring.unsettle();
             self.gossip_soon(now);
+            if !member && self.links.members().next().is_none() {
+                self.on_isolated(false, now);
+            } else if member && self.phase == Phase::Joining && !self.joining.placed {
+                self.find_place(None, now);
+            }
         }
     }
 
@@ -208,7 +213,7 @@ impl Proto {
             self.ring.hint(id, None);
         }
         self.failed.insert(peer, true, GONE_FOR, now);
-        self.close(link, now);
+        self.on_farewell(link, peer, now);
     }
 
     /// No link leads to this node any more.
@@ -237,11 +242,7 @@ impl Proto {
         for clockwise in [true, false] {
             for id in self.nearest(clockwise, &hints) {
                 let through = hints.iter().find(|&&(hint, _)| hint == id).and_then(|&(_, through)| through);
-                let route = match through {
-                    _ if self.links.members().next().is_none() => Route::Signalling,
-                    Some(through) => Route::Through(through),
-                    None => Route::Ring(None),
-                };
+                let route = through.map_or(Route::Ring(None), Route::Through);
                 self.want(id, Purpose::Ring, route, now);
                 // A nearer node with a link is not in the list yet: only its own word brings it there.
                 let unheard = self
