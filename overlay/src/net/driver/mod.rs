@@ -461,8 +461,7 @@ impl Driver {
     /// New links gather candidates from the node's own servers and from those that the signalling server names.
     fn use_ice_servers(&mut self, named: Vec<crate::ice::IceServer>) {
         let mut settings = self.link_settings.clone();
-        settings.ice_servers.extend(named);
-        settings.ice_servers.truncate(crate::ice::MAX_ICE_SERVERS);
+        settings.ice_servers = crate::ice::with_named(settings.ice_servers, named);
         match native::transport(settings) {
             Ok(transport) => self.transport = transport,
             Err(error) => tracing::warn!(%error, "the signalling server names ICE servers that cannot be used"),
