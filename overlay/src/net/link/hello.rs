@@ -14,7 +14,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use super::{Channel, Fingerprint, Link, SendError};
+use super::{Channel, Fingerprint, Link, SendError, Side};
 use crate::id::Id;
 use crate::key::{Identity, PEER_KEY_BYTES, PeerKey, Purpose, SIGNATURE_BYTES};
 use crate::wire::Role;
@@ -154,6 +154,9 @@ pub enum HelloError {
 
 /// Says hello, and hears who is at the other end. `expected` is whom this node dialled, where it dialled.
 ///
+/// The end that answered the offer speaks first. It is the SCTP client, the last to know that the link is open: what the other
+/// end sent before could travel with the end of SCTP's handshake, and `rtc` drops data for channels that are not open yet.
+///
 /// After an error nothing is left to do but drop the link.
 pub async fn greet(
     link: &mut Link,
@@ -163,13 +166,31 @@ pub async fn greet(
 ) -> Result<Peer, HelloError> {
     let fingerprints = (link.local_fingerprint(), link.remote_fingerprint());
     let hello = Hello::new(identity, settings, fingerprints)?;
+    let peer = match link.side() {
+        Side::Answered => {
+            say(link, &hello)?;
+            hear(link, settings).await?.verify(settings, fingerprints, expected)?
+        }
+        Side::Offered => {
+            let heard = hear(link, settings).await?;
+            say(link, &hello)?;
+            heard.verify(settings, fingerprints, expected)?
+        }
+    };
+    Ok(peer)
+}
+
+fn say(link: &Link, hello: &Hello) -> Result<(), HelloError> {
     link.sender().try_send(Channel::Ring, BytesMut::from(&hello.encode()[..])).map_err(|error| match error {
         SendError::Closed => HelloError::Closed,
         SendError::Full | SendError::TooLarge => HelloError::Malformed,
-    })?;
+    })
+}
+
+async fn hear(link: &mut Link, settings: &HelloSettings) -> Result<Hello, HelloError> {
     let received = tokio::time::timeout(settings.timeout, link.recv()).await.map_err(|_| HelloError::TimedOut)?;
     match received {
-        Some((Channel::Ring, bytes)) => Hello::decode(&bytes)?.verify(settings, fingerprints, expected),
+        Some((Channel::Ring, bytes)) => Hello::decode(&bytes),
         Some((Channel::Data, _)) => Err(HelloError::Malformed),
         None => Err(HelloError::Closed),
     }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::pipe::Pipe;
-use super::{Begun, Channel, CloseReason, Fingerprint, Link, LinkError, OpeningWire, Transport, Wait, Wire};
+use super::{Begun, Channel, CloseReason, Fingerprint, Link, LinkError, OpeningWire, Side, Transport, Wait, Wire};
 
 /// How long opening may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -49,7 +49,10 @@ impl MemoryNetwork {
             Fingerprint(bytes)
         };
         let (a, b) = join();
-        (Link::new(a, fingerprint(near), fingerprint(far)), Link::new(b, fingerprint(far), fingerprint(near)))
+        (
+            Link::new(a, fingerprint(near), fingerprint(far), Side::Offered),
+            Link::new(b, fingerprint(far), fingerprint(near), Side::Answered),
+        )
     }
 }
 
@@ -109,7 +112,7 @@ impl Wire for Node {
             let offer = self.shared.offers.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
             let offer = offer.ok_or(LinkError::Description("an offer nobody made, or taken already"))?;
             let (near, far) = join();
-            let link = Link::new(near, self.fingerprint, offer.fingerprint);
+            let link = Link::new(near, self.fingerprint, offer.fingerprint, Side::Answered);
             offer.taken.send_replace(Some(Taken { number, fingerprint: self.fingerprint, pipe: far }));
             let opening = Answering { link: Mutex::new(Some(link)) };
             Ok((Arc::new(opening) as Arc<dyn OpeningWire>, format!("answer {number}")))
@@ -155,7 +158,7 @@ impl OpeningWire for Offering {
                 return Err(LinkError::Failed);
             }
             let taken = self.seen.borrow().clone().ok_or(LinkError::Failed)?;
-            Ok(Link::new(taken.pipe, self.local, taken.fingerprint))
+            Ok(Link::new(taken.pipe, self.local, taken.fingerprint, Side::Offered))
         })
     }
 }

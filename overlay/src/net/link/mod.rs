@@ -28,7 +28,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 pub use self::description::{Fingerprint, MAX_CANDIDATE, MAX_CANDIDATES};
-pub use self::pipe::{Link, LinkSender, SendError};
+pub use self::pipe::{Link, LinkSender, SendError, Side};
 use crate::ice::{IceServer, IceServerError};
 use crate::wire::MAX_FRAME;
 

@@ -26,7 +26,7 @@ use super::pipe::Pipe;
 use super::runtime::{LinkRuntime, Names, Watch};
 use super::{
     Begun, Channel, CloseReason, Fingerprint, Link, LinkError, LinkSettings, MAX_CANDIDATES, MAX_MESSAGE, OpeningWire,
-    SCTP_MTU, Transport, Wait, Wire,
+    SCTP_MTU, Side, Transport, Wait, Wire,
 };
 use crate::ice;
 
@@ -86,7 +86,10 @@ impl Wire for Native {
             let opening = self.connect().await?;
             let remote = RTCSessionDescription::offer(offer.to_string()).map_err(|_| REFUSED)?;
             opening.connection.set_remote_description(remote).await.map_err(|_| REFUSED)?;
-            opening.state().remote = Some(offer.fingerprint);
+            {
+                let mut state = opening.state();
+                (state.remote, state.answers) = (Some(offer.fingerprint), true);
+            }
             let answer = opening.connection.create_answer(None).await.map_err(|_| REFUSED)?;
             let answer = opening.describe(&self.settings, answer).await?;
             Ok((opening as Arc<dyn OpeningWire>, answer))
@@ -280,15 +283,16 @@ impl OpeningWire for NativeOpening {
                 Ok(opened) => opened?,
                 Err(_) => return Err(LinkError::TimedOut(self.deadline.saturating_duration_since(begun))),
             }
-            let (local, remote) = {
+            let (local, remote, side) = {
                 let mut state = self.state();
                 let first = !std::mem::replace(&mut state.given, true);
+                let side = if state.answers { Side::Answered } else { Side::Offered };
                 match (first, state.local, state.remote) {
-                    (true, Some(local), Some(remote)) => (local, remote),
+                    (true, Some(local), Some(remote)) => (local, remote, side),
                     _ => return Err(LinkError::Failed),
                 }
             };
-            Ok(Link::new(Arc::clone(&self.pipe), local, remote))
+            Ok(Link::new(Arc::clone(&self.pipe), local, remote, side))
         })
     }
 }
@@ -322,6 +326,8 @@ struct State {
     taken: usize,
     local: Option<Fingerprint>,
     remote: Option<Fingerprint>,
+    /// Whether this end answered an offer.
+    answers: bool,
     open: u8,
     failed: bool,
     given: bool,

@@ -21,16 +21,34 @@ use tokio::sync::{Notify, mpsc};
 use super::{Channel, CloseReason, DATA_PATIENCE, Fingerprint, INBOX_FRAMES, LinkEvent, LinkKey, MAX_MESSAGE};
 
 /// An open link. Dropping it closes it, unless its frames were [forwarded](Self::forward).
+///
+/// The [answering](Side::Answered) end may send at once. The offering end must have heard from the other first: what it sends
+/// before may be lost, even on the reliable channel ([`greet`](super::hello::greet) sees to that order).
 #[derive(Debug)]
 pub struct Link {
     sender: LinkSender,
     local: Fingerprint,
     remote: Fingerprint,
+    side: Side,
+}
+
+/// Which end of a link this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The end that made the offer.
+    Offered,
+    /// The end that answered it.
+    Answered,
 }
 
 impl Link {
-    pub(super) fn new(pipe: Arc<Pipe>, local: Fingerprint, remote: Fingerprint) -> Self {
-        Link { sender: LinkSender(Arc::new(Handle(pipe))), local, remote }
+    pub(super) fn new(pipe: Arc<Pipe>, local: Fingerprint, remote: Fingerprint, side: Side) -> Self {
+        Link { sender: LinkSender(Arc::new(Handle(pipe))), local, remote, side }
+    }
+
+    /// Which end this is.
+    pub fn side(&self) -> Side {
+        self.side
     }
 
     /// The side to send with.

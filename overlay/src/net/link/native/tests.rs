@@ -136,22 +136,45 @@ async fn a_swapped_fingerprint_gets_no_link() {
     }
 }
 
+/// The answering end is the SCTP client, and knows last that the link is open.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frame_sent_the_moment_one_end_is_open_reaches_the_other() {
+async fn what_the_answering_end_sends_the_moment_it_is_open_reaches_the_other() {
     let (a, b) = pair();
     for round in 0..40 {
         let (dialling, offer) = a.offer().await.unwrap();
         let (answering, answer) = b.answer(&offer).await.unwrap();
-        let far = tokio::spawn(async move { answering.open().await.unwrap().recv().await });
+        let far = tokio::spawn(async move {
+            let far = answering.open().await.unwrap();
+            far.sender().try_send(Channel::Ring, frame("early")).unwrap();
+            far
+        });
         let near = tokio::spawn(async move {
             dialling.accept(&answer).await.unwrap();
-            let near = dialling.open().await.unwrap();
-            near.sender().try_send(Channel::Ring, frame("early")).unwrap();
-            near
+            dialling.open().await.unwrap().recv().await
         });
-        let received = soon("frame", far).await.unwrap();
+        let received = soon("frame", near).await.unwrap();
         assert_eq!(received, Some((Channel::Ring, frame("early"))), "round {round}");
-        drop(near.await);
+        drop(far.await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_greet_each_other_at_once_every_time() {
+    let (a, b) = pair();
+    let (alice, bob) = (Identity::generate(), Identity::generate());
+    let settings = HelloSettings::new("test");
+    for round in 0..40 {
+        let (dialling, offer) = a.offer().await.unwrap();
+        let (answering, answer) = b.answer(&offer).await.unwrap();
+        dialling.accept(&answer).await.unwrap();
+        let near = async { greet(&mut dialling.open().await.unwrap(), &alice, &settings, Some(bob.id())).await };
+        let far = async { greet(&mut answering.open().await.unwrap(), &bob, &settings, Some(alice.id())).await };
+        let (near, far) = soon("hello", async { tokio::join!(near, far) }).await;
+        assert_eq!(
+            (near.map(|peer| peer.id), far.map(|peer| peer.id)),
+            (Ok(bob.id()), Ok(alice.id())),
+            "round {round}"
+        );
     }
 }
 
