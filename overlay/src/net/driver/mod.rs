@@ -341,7 +341,11 @@ impl Driver {
     fn send(&mut self, link: LinkId, channel: Channel, bytes: BytesMut) {
         let Some(open) = self.links.get(&link) else { return };
         let is_routed = kind_of(&bytes) >= kind::FIRST_ROUTED;
-        match open.sender.try_send(channel, bytes) {
+        let sent = match is_routed && channel == Channel::Ring {
+            true => open.sender.try_send_routed(channel, bytes),
+            false => open.sender.try_send(channel, bytes),
+        };
+        match sent {
             Ok(()) => self.counters.frames_out += 1,
             Err(SendError::Full) if !is_routed => self.close_for_cause(link, "slow"),
             Err(_) => self.counters.frames_dropped += 1,
