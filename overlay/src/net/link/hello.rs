@@ -164,11 +164,17 @@ pub async fn greet(
         SendError::Closed => HelloError::Closed,
         SendError::Full | SendError::TooLarge => HelloError::Malformed,
     })?;
-    let received = tokio::time::timeout(settings.timeout, link.recv()).await.map_err(|_| HelloError::TimedOut)?;
-    match received {
-        Some((Channel::Ring, bytes)) => Hello::decode(&bytes)?.verify(settings, fingerprints, expected),
-        Some((Channel::Data, _)) => Err(HelloError::Malformed),
-        None => Err(HelloError::Closed),
+    let first = tokio::time::timeout(settings.timeout, first_on_ring(link)).await.map_err(|_| HelloError::TimedOut)?;
+    Hello::decode(&first.ok_or(HelloError::Closed)?)?.verify(settings, fingerprints, expected)
+}
+
+/// The first frame on the ring channel. Packets may overtake it: the peer has heard this end's hello, and already sends them.
+async fn first_on_ring(link: &mut Link) -> Option<BytesMut> {
+    loop {
+        match link.recv().await? {
+            (Channel::Ring, bytes) => return Some(bytes),
+            (Channel::Data, _) => {}
+        }
     }
 }
 
