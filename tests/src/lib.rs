@@ -41,7 +41,12 @@ impl TestServer {
 
     /// A node that joins through this server over loopback.
     pub fn node(&self) -> NodeBuilder {
-        Node::builder().signalling(&self.url).bind(IpAddr::V4(Ipv4Addr::LOCALHOST))
+        self.builder_at(&self.url)
+    }
+
+    /// A node over loopback that believes the server to be elsewhere.
+    pub fn builder_at(&self, url: &str) -> NodeBuilder {
+        Node::builder().signalling(url).bind(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 
     /// Nodes that all start at once, when each says that it has joined.

@@ -26,6 +26,11 @@ pub trait Schemer: Send + Sync + 'static {
 pub struct Mouth(mpsc::Sender<ServerMessage>);
 
 impl Mouth {
+    /// Whether both speak to the same node.
+    pub fn is(&self, other: &Mouth) -> bool {
+        self.0.same_channel(&other.0)
+    }
+
     /// Says something to the node.
     pub fn say(&self, message: ServerMessage) {
         let _ = self.0.try_send(message);

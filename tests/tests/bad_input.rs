@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atoll::net::link::{Channel, Link, LinkKey};
+use atoll::net::link::{Channel, Link, LinkEvent, LinkKey, LinkSender};
 use atoll::wire::{
     Dial, Flags, Found, Header, MAX_FRAME, MAX_NEIGHBOURS, MAX_SUCCESSORS, Message, Neighbours, Purpose, RingView,
     Role, Step, Trace, Unreachable, Via, kind,
@@ -13,6 +13,7 @@ use atoll_tests::{TestServer, await_one_ring, echo, echoes, eventually};
 use bytes::BytesMut;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
+use tokio::sync::mpsc;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -239,7 +240,7 @@ async fn absurd_headers_end_somewhere() {
     let mut attacker = scene.attacker().await;
     let me = attacker.id();
     let hop = scene.nodes[0].id();
-    let (link, _) = attacker.link(hop).await;
+    let (link, mut pongs) = read_all(attacker.link(hop).await.0);
     let ids: Vec<Id> = scene.nodes.iter().map(Node::id).chain([me, Id::new(0), Id::MAX]).collect();
     for &dst in &ids {
         for &to in &ids {
@@ -248,16 +249,20 @@ async fn absurd_headers_end_somewhere() {
                 let header = Header { ttl, bound, via, trail: ids[..3].to_vec(), ..Header::new(0, to, dst) };
                 for flags in [Flags::REPORT, Flags::KEY, Flags::KEY.with(Flags::LAST).with(Flags::REPORT)] {
                     let header = Header { flags, ..header.clone() };
-                    assert!(send(link.sender(), Channel::Ring, &frame(header.clone(), Message::Find(9))).await);
+                    assert!(send(&link, Channel::Ring, &frame(header.clone(), Message::Find(9))).await);
                     let trace = Message::Trace(Trace { request: 1, hops: vec![to; 65] });
-                    assert!(send(link.sender(), Channel::Ring, &frame(header.clone(), trace)).await);
+                    assert!(send(&link, Channel::Ring, &frame(header.clone(), trace)).await);
                     let packet = Message::Datagram(vec![0; 16_000].into());
-                    let _ = link.sender().try_send(Channel::Data, frame(header, packet));
+                    let _ = link.try_send(Channel::Data, frame(header, packet));
                 }
             }
         }
     }
-    ping_answered(link, attacker.id(), hop).await;
+    // When this is answered, everything before it has been handled.
+    assert!(send(&link, Channel::Ring, &frame(Header::new(0, me, hop), Message::Ping)).await);
+    let pong = tokio::time::timeout(SOON, pongs.recv()).await.expect("an answer in time");
+    let counters = scene.nodes[0].status().await.expect("it runs").counters;
+    assert!(pong.is_some(), "the link was closed: {} {counters:?}", link.closed().await);
     scene.assert_undisturbed().await;
     let mut passed = 0;
     for node in &scene.nodes {
@@ -266,18 +271,23 @@ async fn absurd_headers_end_somewhere() {
     println!("{} frames were passed on {passed} times", ids.len() * ids.len() * 4 * 9);
 }
 
-/// Everything that was sent before has been handled.
-async fn ping_answered(mut link: Link, me: Id, peer: Id) {
-    assert!(send(link.sender(), Channel::Ring, &frame(Header::new(0, me, peer), Message::Ping)).await);
-    let pong = async {
-        while let Some((_, bytes)) = link.recv().await {
-            if bytes.get(1) == Some(&kind::PONG) {
-                return;
+/// Reads what comes, as an honest peer would; tells of each pong.
+fn read_all(link: Link) -> (LinkSender, mpsc::Receiver<()>) {
+    let (sink, mut events) = mpsc::channel(64);
+    let (pongs_in, pongs) = mpsc::channel(1);
+    let link = link.forward(LinkKey(0), sink);
+    tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            match event {
+                LinkEvent::Frame { bytes, .. } if bytes.get(1) == Some(&kind::PONG) => {
+                    let _ = pongs_in.try_send(());
+                }
+                LinkEvent::Closed { .. } => return,
+                _ => {}
             }
         }
-        panic!("the link was closed");
-    };
-    tokio::time::timeout(Duration::from_secs(30), pong).await.expect("a pong");
+    });
+    (link, pongs)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -291,9 +301,7 @@ async fn floods_cost_their_sender_and_no_link_of_others() {
         let mut attacker = scene.attacker().await;
         let (link, _) = attacker.link(hop.id()).await;
         // Whoever reads nothing is a slow reader: this one reads.
-        let (sink, mut answers) = tokio::sync::mpsc::channel(64);
-        let link = link.forward(LinkKey(0), sink);
-        tokio::spawn(async move { while answers.recv().await.is_some() {} });
+        let (link, _) = read_all(link);
         let innocent = scene.nodes[2].id();
         floods.push(tokio::spawn(async move {
             let frames: Vec<BytesMut> = (0..4000u32)
@@ -345,8 +353,8 @@ async fn floods_cost_their_sender_and_no_link_of_others() {
     println!("at most {most} links of {budget}");
     drop(senders);
     await_one_ring(&scene.nodes, Duration::from_secs(20)).await.expect("still one ring");
-    scene.assert_undisturbed().await;
     assert_eq!(scene.closed_for(0).await, 0, "no link of the hop was closed");
+    scene.assert_undisturbed().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use atoll::net::link::{Channel, Transport};
+use atoll::net::session::Settings;
 use atoll_tests::attacker::loopback_transport;
 use atoll_tests::{TestServer, eventually};
 use bytes::BytesMut;
@@ -85,7 +86,11 @@ async fn links_leave_nothing_behind() {
 async fn nodes_that_come_and_go_leave_nothing_behind() {
     let _alone = ALONE.lock().await;
     let server = TestServer::start().await;
-    let stay = server.node().start().await.expect("a node");
+    // A farewell that is lost leaves a session until its peer has been silent for too long: here that is soon.
+    let mut sessions = Settings::default();
+    sessions.silence_timeout = Duration::from_secs(3);
+    sessions.keep_alive = Duration::from_secs(1);
+    let stay = server.node().sessions(sessions).start().await.expect("a node");
     atoll_tests::echo(&stay);
     let visit = async || {
         let node = server.node().start().await.expect("a node that joins");
@@ -101,7 +106,7 @@ async fn nodes_that_come_and_go_leave_nothing_behind() {
         // What ends with them may take a moment more.
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
-    let rounds = rounds(60) / 2;
+    let rounds = rounds(30) / 2;
     for _ in 0..rounds / 2 {
         visit().await;
     }

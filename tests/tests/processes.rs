@@ -25,22 +25,22 @@ struct Processes {
 }
 
 impl Processes {
-    async fn start(count: usize, fingers: &str) -> Self {
+    async fn start(count: usize) -> Self {
         let server = Process::start(PROGRAM, &["server", "0"]).await;
         let url = server.greeting["url"].as_str().expect("a URL").to_owned();
         let port = server.greeting["port"].as_u64().expect("a port");
         let mut ring = Processes { server: Some(server), url, port, nodes: Vec::new() };
-        ring.add(count, fingers).await;
+        ring.add(count).await;
         ring.settle(Duration::from_secs(30)).await;
         ring
     }
 
     /// Starts so many nodes at once.
-    async fn add(&mut self, count: usize, fingers: &str) {
+    async fn add(&mut self, count: usize) {
         let starting: Vec<_> = (0..count)
             .map(|_| {
-                let (url, fingers) = (self.url.clone(), fingers.to_owned());
-                tokio::spawn(async move { Process::start(PROGRAM, &["node", &url, &fingers]).await })
+                let url = self.url.clone();
+                tokio::spawn(async move { Process::start(PROGRAM, &["node", &url]).await })
             })
             .collect();
         for start in starting {
@@ -134,7 +134,7 @@ fn assert_nothing_lost(stream: &Value) {
 /// Kills these nodes of sixteen at once, while two survivors on either side of the first victim stream.
 async fn a_third_is_killed(which: impl Fn(usize) -> bool) {
     let _alone = ALONE.lock().await;
-    let mut ring = Processes::start(16, "24").await;
+    let mut ring = Processes::start(16).await;
     ring.reach_each_other(Duration::from_secs(20)).await;
     let survivors: Vec<Id> =
         ring.nodes.iter().enumerate().filter(|(at, _)| !which(*at)).map(|(_, node)| node.id()).collect();
@@ -173,8 +173,9 @@ async fn every_third_is_killed_and_the_rest_reach_each_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_signalling_server_is_killed_and_the_ring_lives_on() {
     let _alone = ALONE.lock().await;
-    // Few fingers, so that some pairs have none.
-    let mut ring = Processes::start(12, "1").await;
+    let mut ring = Processes::start(10).await;
+    // In a small ring all members are linked; who only visits has links to two of them.
+    let mut visitor = Process::start(PROGRAM, &["leaf", &ring.url]).await;
     ring.reach_each_other(Duration::from_secs(20)).await;
     let ids: Vec<Id> = ring.nodes.iter().map(Process::id).collect();
     let (near, far) = (ids[0], ids[6]);
@@ -189,45 +190,35 @@ async fn the_signalling_server_is_killed_and_the_ring_lives_on() {
     println!("without the server a dead node was healed around in {healed:?}");
 
     // Two nodes without a link: the stream between them is busy, and a link comes up through the ring alone.
-    let (from, to) = a_pair_without_a_link(&mut ring, &[near, far]).await;
-    let linked = wait_for_link(&mut ring, from, to).await;
-    println!("{from} and {to} made a link through the ring in {linked:?}");
+    let peers = peers_of(&mut visitor).await;
+    let to = ring.nodes.iter().map(Process::id).find(|id| !peers.contains(&id.to_string())).expect("it has two links");
+    let linked = wait_for_link(&mut visitor, to).await;
+    println!("{} and {to} made a link through the ring in {linked:?}", visitor.id());
 
     assert_nothing_lost(&ring.node(near).ask("stop").await);
 
     ring.restart_server().await;
-    ring.add(3, "1").await;
+    ring.add(3).await;
     let settled = ring.settle(Duration::from_secs(20)).await;
     println!("three newcomers after the server came back: one ring after {settled:?}");
     ring.reach_each_other(Duration::from_secs(20)).await;
 }
 
-async fn peers_of(ring: &mut Processes, id: Id) -> Vec<String> {
-    let status = ring.node(id).ask("status").await;
+async fn peers_of(node: &mut Process) -> Vec<String> {
+    let status = node.ask("status").await;
     let peers = status["peers"].as_array().expect("a list").iter();
     peers.filter_map(|peer| peer["id"].as_str().map(str::to_owned)).collect()
 }
 
-async fn a_pair_without_a_link(ring: &mut Processes, busy: &[Id]) -> (Id, Id) {
-    let ids: Vec<Id> = ring.nodes.iter().map(Process::id).filter(|id| !busy.contains(id)).collect();
-    for &from in &ids {
-        let peers = peers_of(ring, from).await;
-        if let Some(&to) = ids.iter().find(|&&to| to != from && !peers.contains(&to.to_string())) {
-            return (from, to);
-        }
-    }
-    panic!("every node has a link to every other");
-}
-
-async fn wait_for_link(ring: &mut Processes, from: Id, to: Id) -> Duration {
+async fn wait_for_link(from: &mut Process, to: Id) -> Duration {
     const LIMIT: Duration = Duration::from_secs(15);
-    ring.node(from).ask(&format!("stream {to}")).await;
+    from.ask(&format!("stream {to}")).await;
     let start = Instant::now();
-    while !peers_of(ring, from).await.contains(&to.to_string()) {
-        assert!(start.elapsed() < LIMIT, "no link from {from} to {to} within {LIMIT:?}");
+    while !peers_of(from).await.contains(&to.to_string()) {
+        assert!(start.elapsed() < LIMIT, "no link from {} to {to} within {LIMIT:?}", from.id());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let took = start.elapsed();
-    assert_nothing_lost(&ring.node(from).ask("stop").await);
+    assert_nothing_lost(&from.ask("stop").await);
     took
 }

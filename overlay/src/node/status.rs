@@ -89,6 +89,14 @@ pub enum NodeEvent {
         /// What was wrong.
         reason: String,
     },
+    /// A link that both ends had agreed on did not open: the peer cannot be reached, or somebody between the two changed what they
+    /// told each other. The ring tries again where it needs the link.
+    LinkFailed {
+        /// Who it was to be.
+        peer: Id,
+        /// What was wrong.
+        reason: String,
+    },
     /// Registered with a signalling server.
     SignallingConnected {
         /// The server.

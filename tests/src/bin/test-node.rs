@@ -1,4 +1,5 @@
-//! A process that tests can kill: `test-node server PORT` is a signalling server, `test-node node URL` a node that takes commands.
+//! A process that tests can kill: `test-node server PORT` is a signalling server, `test-node node URL` a node that takes commands,
+//! `test-node leaf URL` one that only visits.
 //!
 //! A line on stdin is a command, a line of JSON on stdout each answer:
 //!
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use atoll::proto::Config;
+use atoll::wire::Role;
 use atoll::{Id, Node};
 use atoll_signalling::{Server, Settings};
 use serde_json::{Value, json};
@@ -36,12 +38,12 @@ async fn main() -> anyhow::Result<()> {
     match arguments[..] {
         ["server", port] => serve(port.parse()?).await,
         ["node", url] => node(url, Config::default()).await,
-        ["node", url, fingers] => {
+        ["leaf", url] => {
             let mut config = Config::default();
-            config.fingers = fingers.parse()?;
+            config.role = Role::Leaf;
             node(url, config).await
         }
-        _ => bail!("usage: test-node server PORT | node URL [FINGERS]"),
+        _ => bail!("usage: test-node server PORT | node URL | leaf URL"),
     }
 }
 

@@ -51,6 +51,9 @@ const STATUS_DELAY: Duration = Duration::from_millis(200);
 /// How long [`Command::Close`] waits for the farewells to leave.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// An attempt at a link that the protocol ends sooner than this gave way to another; later, it has failed.
+const GAVE_WAY: Duration = Duration::from_secs(1);
+
 /// Frames taken from the links before anything else gets a turn.
 const BATCH: usize = 64;
 
@@ -86,6 +89,7 @@ pub(crate) struct Parts {
 /// A link that is being set up.
 struct Attempt {
     peer: Id,
+    begun: Instant,
     descriptions: mpsc::Sender<String>,
     task: AbortHandle,
 }
@@ -351,7 +355,11 @@ impl Driver {
     fn send(&mut self, link: LinkId, channel: Channel, bytes: BytesMut) {
         let Some(open) = self.links.get(&link) else { return };
         let is_routed = kind_of(&bytes) >= kind::FIRST_ROUTED;
-        match open.sender.try_send(channel, bytes) {
+        let sent = match is_routed && channel == Channel::Ring {
+            true => open.sender.try_send_routed(channel, bytes),
+            false => open.sender.try_send(channel, bytes),
+        };
+        match sent {
             Ok(()) => self.counters.frames_out += 1,
             Err(SendError::Full) if !is_routed => self.close_for_cause(link, "slow"),
             Err(_) => self.counters.frames_dropped += 1,
@@ -385,11 +393,11 @@ impl Driver {
                     Ok((opened, peer)) => self.on_open(link, opened, peer),
                     Err(error) => {
                         tracing::debug!(peer = %attempt.peer, %error, "a link did not open");
-                        if let SetupError::Hello(error) = &error {
-                            let _ = self
-                                .events
-                                .send(NodeEvent::PeerRefused { peer: attempt.peer, reason: error.to_string() });
-                        }
+                        let (peer, reason) = (attempt.peer, error.to_string());
+                        let _ = self.events.send(match error {
+                            SetupError::Hello(_) => NodeEvent::PeerRefused { peer, reason },
+                            _ => NodeEvent::LinkFailed { peer, reason },
+                        });
                         self.input(Input::LinkDown { link });
                     }
                 }
@@ -520,12 +528,16 @@ impl Driver {
             events: self.setup_in.clone(),
         };
         let task = tokio::spawn(setup.run()).abort_handle();
-        self.attempts.insert(link, Attempt { peer, descriptions: descriptions_in, task });
+        self.attempts.insert(link, Attempt { peer, begun: Instant::now(), descriptions: descriptions_in, task });
     }
 
     fn close(&mut self, link: LinkId) {
         if let Some(attempt) = self.attempts.remove(&link) {
             attempt.task.abort();
+            if attempt.begun.elapsed() >= GAVE_WAY {
+                let reason = "it did not open in time".to_owned();
+                let _ = self.events.send(NodeEvent::LinkFailed { peer: attempt.peer, reason });
+            }
         }
         if let Some(open) = self.links.remove(&link) {
             open.sender.close();

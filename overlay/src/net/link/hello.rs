@@ -188,11 +188,17 @@ fn say(link: &Link, hello: &Hello) -> Result<(), HelloError> {
 }
 
 async fn hear(link: &mut Link, settings: &HelloSettings) -> Result<Hello, HelloError> {
-    let received = tokio::time::timeout(settings.timeout, link.recv()).await.map_err(|_| HelloError::TimedOut)?;
-    match received {
-        Some((Channel::Ring, bytes)) => Hello::decode(&bytes),
-        Some((Channel::Data, _)) => Err(HelloError::Malformed),
-        None => Err(HelloError::Closed),
+    let first = tokio::time::timeout(settings.timeout, first_on_ring(link)).await.map_err(|_| HelloError::TimedOut)?;
+    Hello::decode(&first.ok_or(HelloError::Closed)?)
+}
+
+/// The first frame on the ring channel. Packets may overtake it: the peer has heard this end's hello, and already sends them.
+async fn first_on_ring(link: &mut Link) -> Option<BytesMut> {
+    loop {
+        match link.recv().await? {
+            (Channel::Ring, bytes) => return Some(bytes),
+            (Channel::Data, _) => {}
+        }
     }
 }
 

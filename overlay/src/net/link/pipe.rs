@@ -91,11 +91,21 @@ pub struct LinkSender(Arc<Handle>);
 impl LinkSender {
     /// Hands a frame over to be sent, or says at once that it cannot be.
     pub fn try_send(&self, channel: Channel, bytes: BytesMut) -> Result<(), SendError> {
+        self.push(channel, bytes, 1.0)
+    }
+
+    /// The same for a frame that is not this node's own word to its neighbour: a quarter of the queue is kept free of those, so
+    /// that what others send cannot keep the two from talking.
+    pub fn try_send_routed(&self, channel: Channel, bytes: BytesMut) -> Result<(), SendError> {
+        self.push(channel, bytes, ROUTED_SHARE)
+    }
+
+    fn push(&self, channel: Channel, bytes: BytesMut, share: f64) -> Result<(), SendError> {
         if bytes.len() > MAX_MESSAGE {
             return Err(SendError::TooLarge);
         }
         let pipe = self.pipe();
-        pipe.outbox().push(channel, bytes)?;
+        pipe.outbox().push(channel, bytes, share)?;
         pipe.task.wake();
         Ok(())
     }
@@ -111,7 +121,7 @@ impl LinkSender {
                 return Err(SendError::TooLarge);
             }
             if std::mem::take(&mut first) {
-                outbox.push(channel, bytes)?;
+                outbox.push(channel, bytes, 1.0)?;
             } else {
                 outbox.push_beyond(channel, bytes);
             }
@@ -133,7 +143,7 @@ impl LinkSender {
                 if outbox.closed.is_some() {
                     return Err(SendError::Closed);
                 }
-                if outbox.has_room(channel, MAX_MESSAGE) {
+                if outbox.has_room(channel, MAX_MESSAGE, 1.0) {
                     return Ok(());
                 }
                 outbox.lanes[channel as usize].starved = true;
@@ -392,11 +402,11 @@ struct Outbox {
 }
 
 impl Outbox {
-    fn push(&mut self, channel: Channel, bytes: BytesMut) -> Result<(), SendError> {
+    fn push(&mut self, channel: Channel, bytes: BytesMut, share: f64) -> Result<(), SendError> {
         if self.closed.is_some() {
             return Err(SendError::Closed);
         }
-        let room = self.has_room(channel, bytes.len());
+        let room = self.has_room(channel, bytes.len(), share);
         if !room {
             self.lanes[channel as usize].starved = true;
             return Err(SendError::Full);
@@ -412,14 +422,18 @@ impl Outbox {
         lane.queue.push_back(bytes);
     }
 
-    fn has_room(&self, channel: Channel, bytes: usize) -> bool {
+    fn has_room(&self, channel: Channel, bytes: usize, share: f64) -> bool {
         let lane = &self.lanes[channel as usize];
-        lane.queue.len() < MAX_QUEUED_FRAMES && lane.held() + bytes <= channel.queue_bytes()
+        let of = |limit: usize| (limit as f64 * share) as usize;
+        lane.queue.len() < of(MAX_QUEUED_FRAMES) && lane.held() + bytes <= of(channel.queue_bytes())
     }
 }
 
 /// Frames that wait on one channel at most: empty ones have no bytes to count.
 const MAX_QUEUED_FRAMES: usize = 1024;
+
+/// What frames of others may take of a queue.
+const ROUTED_SHARE: f64 = 0.75;
 
 /// One channel of the outbox.
 #[derive(Default)]
