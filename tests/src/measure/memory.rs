@@ -51,18 +51,19 @@ async fn node_with_links(report: &mut Report) -> anyhow::Result<()> {
     let weighed = [NodeProcess::start(&NodeOptions::new(&server.url))?];
     let alone = await_ring(&weighed, PATIENCE).await?.remove(0);
     let peers = server.ring(LINKS).await;
-    let linked = match await_links(&weighed[0], NATURALLY).await? {
-        Some(place) => place,
+    let (linked, how) = match await_links(&weighed[0], NATURALLY).await? {
+        Some(place) => (place, "by the ring"),
         None => {
             let streams = peers.iter().map(|peer| services::flow(peer.sessions(), alone.id, BUSY));
             futures::future::join_all(streams).await;
-            await_links(&weighed[0], PATIENCE).await?.with_context(|| format!("the node does not get {LINKS} links"))?
+            let linked = await_links(&weighed[0], PATIENCE).await?;
+            (linked.with_context(|| format!("the node does not get {LINKS} links"))?, "for busy sessions")
         }
     };
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let figure =
         Figure::new(format!("a node process with {LINKS} links, resident"), megabytes(linked.memory.resident), "MB");
-    let figure = figure.at_most(15.0).with("links", linked.peers.len());
+    let figure = figure.at_most(15.0).with("links", linked.peers.len()).with("made", how);
     let figure = figure.with_number("allocated_MB", megabytes(linked.memory.anonymous));
     let figure = figure.with_number("without_links_MB", megabytes(alone.memory.resident));
     report.add(figure.with_number("without_links_allocated_MB", megabytes(alone.memory.anonymous)));
