@@ -37,15 +37,15 @@ pub(crate) struct Cli {
 }
 
 /// What a node needs to know to join a ring.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "The node")]
 pub(crate) struct NodeArgs {
-    /// A signalling server, such as ws://127.0.0.1:9000. Give several: any one that answers will do.
+    /// A signalling server. Give several: any one that answers will do [default: ws://127.0.0.1:9000].
     #[arg(long, global = true, env = "ATOLL_SIGNALLING", value_name = "URL", value_delimiter = ',')]
     #[arg(value_parser = values::signalling_url, value_hint = ValueHint::Url)]
     pub(crate) signalling: Vec<Url>,
 
-    /// The ring to join, where one server serves several.
+    /// The ring to join, where one server serves several [default: atoll].
     #[arg(long, global = true, env = "ATOLL_NETWORK", value_name = "NAME", value_parser = values::network)]
     pub(crate) network: Option<String>,
 
@@ -66,7 +66,8 @@ pub(crate) struct NodeArgs {
     #[arg(long, global = true, env = "ATOLL_ICE_SERVER", hide_env_values = true, value_name = "URL|JSON")]
     pub(crate) ice_server: Vec<IceServers>,
 
-    /// A local address to make links from, such as 127.0.0.1. May be given several times; without it: all.
+    /// A local address to make links from, such as 127.0.0.1. May be given several times; without it: those of all
+    /// interfaces, and 127.0.0.1 where the signalling server is on this machine.
     #[arg(long, global = true, env = "ATOLL_BIND", value_name = "IP", value_delimiter = ',')]
     pub(crate) bind: Vec<IpAddr>,
 
@@ -85,9 +86,9 @@ pub(crate) enum Verb {
     /// Open a socket to a peer, any number of hops away: standard input goes there, what comes goes to standard output.
     Dial(DialArgs),
     /// Show the ring as a member sees it.
-    Status,
-    /// Show the finger table.
-    Fingers,
+    Status(StatusArgs),
+    /// Show the finger table of a member.
+    Fingers(StatusArgs),
     /// Find the node that owns a key.
     Lookup(LookupArgs),
     /// Show the hops to a peer.
@@ -155,8 +156,15 @@ pub(crate) struct DialArgs {
 #[derive(Debug, Args)]
 pub(crate) struct LookupArgs {
     /// An id of 12 hexadecimal digits, or any other text: its hash is looked up.
+    // Not named after the global flag --key: clap knows arguments by the names of their fields.
     #[arg(value_name = "TEXT|ID")]
-    pub(crate) key: LookupKey,
+    pub(crate) sought: LookupKey,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// The member to ask: its id, 12 hexadecimal digits. Without it: the one that this visit attaches to.
+    pub(crate) peer: Option<Id>,
 }
 
 #[derive(Debug, Args)]

@@ -1,23 +1,40 @@
 //! The command line of Atoll: start a ring, join it, dial a peer.
 
 mod args;
+mod bench;
+mod dial;
+mod events;
+mod join;
 mod key;
 mod layers;
+mod listen;
+mod lookup;
+mod offer;
 mod output;
+mod pipe;
 mod secrets;
 mod settings;
+mod status;
+mod stop;
+mod trace;
+mod up;
 mod values;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::Verb;
 use crate::layers::{Parsed, Refused};
 use crate::output::Output;
+use crate::stop::Interrupted;
 
 /// The words on the command line, a variable or the settings file were wrong: nothing was tried.
 const EXIT_USAGE: u8 = 2;
+
+/// Somebody stopped the work before its end. What shells report for Ctrl-C.
+const EXIT_INTERRUPTED: u8 = 130;
 
 /// The words are right one by one, yet something is missing.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +48,10 @@ fn main() -> ExitCode {
     };
     start_tracing(parsed.cli.verbose);
     let output = Output::new(parsed.cli.json);
-    match run(parsed, output) {
+    match run(&parsed, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Interrupted>() => EXIT_INTERRUPTED.into(),
         Err(error) => {
             output.error(&error);
             if error.is::<UsageError>() { EXIT_USAGE.into() } else { ExitCode::FAILURE }
@@ -57,18 +75,39 @@ fn refuse(refused: &Refused) -> ExitCode {
     }
 }
 
-fn run(parsed: Parsed, output: Output) -> anyhow::Result<()> {
+fn run(parsed: &Parsed, output: Output) -> anyhow::Result<()> {
     match &parsed.cli.verb {
         Verb::Key(verb) => key::run(verb, &parsed.cli.node, output),
-        Verb::Settings => settings::run(&parsed, output),
-        _ => anyhow::bail!("this verb comes with the node, which is not in this version yet"),
+        Verb::Settings => settings::run(parsed, output),
+        _ => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
+            let result = runtime.block_on(run_on_the_ring(parsed, output));
+            // A thread may still wait for standard input; nobody needs it any more.
+            runtime.shutdown_background();
+            result
+        }
+    }
+}
+
+async fn run_on_the_ring(parsed: &Parsed, output: Output) -> anyhow::Result<()> {
+    let node = &parsed.cli.node;
+    match &parsed.cli.verb {
+        Verb::Up(args) => up::run(args, node, output).await,
+        Verb::Listen(args) => listen::run(args, node, output).await,
+        Verb::Dial(args) => dial::run(args, node, output).await,
+        Verb::Status(args) => status::run(args, node, output).await,
+        Verb::Fingers(args) => status::fingers(args, node, output).await,
+        Verb::Lookup(args) => lookup::run(args, node, output).await,
+        Verb::Trace(args) => trace::run(args, node, output).await,
+        Verb::Bench(args) => bench::run(args, node, output).await,
+        Verb::Key(_) | Verb::Settings => unreachable!("these verbs need no ring"),
     }
 }
 
 /// `RUST_LOG` decides; without it the number of `-v`.
 fn start_tracing(verbose: u8) {
     let default = match verbose {
-        0 => "warn",
+        0 => "error",
         1 => "warn,atoll=info,node_cli=info,atoll_signalling=info",
         2 => "info,atoll=debug,node_cli=debug,atoll_signalling=debug",
         _ => "debug,atoll=trace,node_cli=trace,atoll_signalling=trace",

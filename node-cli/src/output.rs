@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use atoll::Id;
 use serde::Serialize;
 
 /// The way that this run prints. Results go to standard output, errors to standard error.
@@ -19,6 +20,17 @@ impl Output {
     /// Prints `text` to people and `object` to programs, and flushes: whoever waits for the line has it.
     pub(crate) fn line(&self, text: impl Display, object: &impl Serialize) -> anyhow::Result<()> {
         self.line_to(&mut io::stdout().lock(), text, object)
+    }
+
+    /// Prints something that happened beside what was asked for, on standard error.
+    pub(crate) fn event(&self, text: impl Display, object: &impl Serialize) {
+        // Where standard error is closed nobody wants to know.
+        let _ = self.line_to(&mut io::stderr().lock(), text, object);
+    }
+
+    /// Whether this run prints for programs.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
     }
 
     /// Prints a remark that only people need, on standard error.
@@ -47,6 +59,14 @@ impl Output {
         }
         Ok(to.flush()?)
     }
+}
+
+/// Ids in one line.
+pub(crate) fn list(ids: &[Id]) -> String {
+    if ids.is_empty() {
+        return "nobody".to_owned();
+    }
+    ids.iter().map(Id::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether the reader of standard output went away, as `head` does: the end of the work, and no failure.

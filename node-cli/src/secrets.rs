@@ -19,13 +19,11 @@ impl NodeArgs {
     }
 
     /// The secret that the members of the network share, if one is set.
-    #[expect(dead_code, reason = "for the verbs that start a node")]
     pub(crate) fn secret(&self) -> anyhow::Result<Option<Vec<u8>>> {
         self.secret_file.as_deref().map(|path| read("secret", path)).transpose()
     }
 
     /// The identity in the key file; a new one where none is set.
-    #[expect(dead_code, reason = "for the verbs that start a node")]
     pub(crate) fn identity(&self) -> anyhow::Result<Identity> {
         match &self.key {
             Some(path) => load(path, self.passphrase()?.as_deref()),

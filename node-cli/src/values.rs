@@ -8,8 +8,8 @@ use atoll::Id;
 use atoll::ice::IceServer;
 use url::Url;
 
-/// The fewest links: two neighbours on each side of the ring.
-pub(crate) const MIN_LINKS: i64 = 4;
+/// The fewest links: two neighbours on each side of the ring, and room for it to change.
+pub(crate) const MIN_LINKS: i64 = atoll::proto::Config::MIN_LINKS as i64;
 /// The most links that a node may be told to keep.
 pub(crate) const MAX_LINKS: i64 = 1024;
 /// The most nodes that `up` starts in one process.

@@ -177,7 +177,7 @@ fn a_mistake_in_the_file_is_named_with_its_line() {
         ("# one\n\nsignaling = \"ws://a\"\n", "atoll.toml:3: there is no setting \"signaling\""),
         ("config = \"x\"\n", "atoll.toml:1: there is no setting \"config\""),
         ("[listen]\nnodes = 3\n", "atoll.toml:2: there is no setting \"nodes\" of this verb"),
-        ("max-links = 2\n", "atoll.toml:1: invalid value '2' for '--max-links <N>': 2 is not in 4..=1024"),
+        ("max-links = 2\n", "atoll.toml:1: invalid value '2' for '--max-links <N>': 2 is not in 6..=1024"),
         ("max-links = 4.5\n", "atoll.toml:1: max-links takes text or a whole number"),
         ("\nnetwork = [\"a\"]\n", "atoll.toml:2: network takes one value"),
         ("json = \"yes\"\n", "atoll.toml:1: json takes true or false"),

@@ -70,6 +70,14 @@ pub fn check_all(servers: &[IceServer]) -> Result<(), IceServerError> {
     servers.iter().try_for_each(IceServer::check)
 }
 
+/// A node's own servers and those among `named` that can be used, [`MAX_ICE_SERVERS`] at most. What somebody else names is a
+/// favour: a server that is not usable is left out, and costs the others nothing.
+pub fn with_named(mut own: Vec<IceServer>, named: Vec<IceServer>) -> Vec<IceServer> {
+    own.extend(named.into_iter().filter(|server| server.check().is_ok()));
+    own.truncate(MAX_ICE_SERVERS);
+    own
+}
+
 /// The credential stays out of logs.
 impl fmt::Debug for IceServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,6 +125,16 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_named_server_that_cannot_be_used_costs_the_others_nothing() {
+        let (own, good) = (IceServer::new("stun:own.example.org"), IceServer::new("stun:good.example.org"));
+        let crowded = IceServer { urls: vec!["stun:a.example.org".to_owned(); MAX_ICE_URLS + 1], ..good.clone() };
+        let named = vec![crowded, IceServer::new("turn:no-credential.example.org"), good.clone()];
+        assert_eq!(with_named(vec![own.clone()], named), [own.clone(), good.clone()]);
+        let many = with_named(vec![own], vec![good; 20]);
+        assert_eq!((many.len(), check_all(&many)), (MAX_ICE_SERVERS, Ok(())));
+    }
 
     #[test]
     fn urls_may_be_a_text_or_a_list_as_in_browsers() {

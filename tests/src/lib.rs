@@ -1,6 +1,10 @@
 //! What the tests that cross crates share: a signalling server and rings of real nodes, all on loopback.
 
+pub mod attacker;
 pub mod measure;
+pub mod middle;
+pub mod process;
+pub mod puppet;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -8,6 +12,7 @@ use std::time::{Duration, Instant};
 use atoll::node::NodeBuilder;
 use atoll::{Id, Node};
 use atoll_signalling::{Server, ServerHandle, Settings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A signalling server on a port of its own. Stopped when dropped.
 pub struct TestServer {
@@ -47,6 +52,11 @@ impl TestServer {
             nodes.push(start.await.expect("no panic").expect("a node that starts"));
         }
         nodes
+    }
+
+    /// The `host:port` it listens on.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("ws://").trim_end_matches('/')
     }
 
     /// Stops the server at once.
@@ -102,4 +112,52 @@ pub async fn wrong_places(nodes: &[Node]) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Takes sockets for ever and sends back what they bring, until the node is closed.
+pub fn echo(node: &Node) {
+    let mut listener = node.listen().expect("nobody else listens");
+    tokio::spawn(async move {
+        while let Some(socket) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut reader, mut writer) = tokio::io::split(socket);
+                let _ = tokio::io::copy(&mut reader, &mut writer).await;
+                let _ = writer.shutdown().await;
+            });
+        }
+    });
+}
+
+/// Dials an echoing peer and checks that a message comes back whole.
+pub async fn echoes(from: &Node, to: Id, message: &[u8]) -> Result<(), String> {
+    let said = async {
+        let mut socket = from.dial(to).await.map_err(|e| e.to_string())?;
+        socket.write_all(message).await.map_err(|e| e.to_string())?;
+        socket.shutdown().await.map_err(|e| e.to_string())?;
+        let mut said = Vec::new();
+        socket.read_to_end(&mut said).await.map_err(|e| e.to_string())?;
+        Ok(said)
+    };
+    let said: Result<Vec<u8>, String> =
+        tokio::time::timeout(STUCK, said).await.unwrap_or_else(|_| Err(format!("no echo within {STUCK:?}")));
+    match said {
+        Ok(said) if said == message => Ok(()),
+        Ok(said) => Err(format!("{} bytes came back of {}", said.len(), message.len())),
+        Err(error) => Err(format!("{} dials {to}: {error}", from.id())),
+    }
+}
+
+/// How long anything may take in a test before it counts as stuck.
+pub const STUCK: Duration = Duration::from_secs(20);
+
+/// Asks again and again until there is an answer; panics with the last `Err` at the limit.
+pub async fn eventually<T, F: Future<Output = Result<T, String>>>(limit: Duration, mut ask: impl FnMut() -> F) -> T {
+    let start = Instant::now();
+    loop {
+        match ask().await {
+            Ok(value) => return value,
+            Err(seen) if start.elapsed() > limit => panic!("not within {limit:?}: {seen}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
 }

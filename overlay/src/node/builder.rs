@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::{EVENT_BACKLOG, Inner, Node, NodeEvent, direct};
 use crate::ice::IceServer;
+use crate::id::Id;
 use crate::key::Identity;
 use crate::net::driver::{COMMANDS, Driver, Parts};
 use crate::net::link::hello::{HelloSettings, Versions};
@@ -16,6 +17,10 @@ use crate::net::session::{SessionError, Sessions, Settings};
 use crate::net::signal::{ConfigError, SignallingClient, SignallingConfig, SignallingTiming};
 use crate::proto::{Config, Event, Proto, Time};
 use crate::wire::Role;
+
+/// How long [`NodeBuilder::start`] goes on once a member was met that does not prove what it should, or is not content with
+/// what this node proves. One such member may be a liar; after this long all of them are.
+pub const REFUSED_FOR: Duration = Duration::from_secs(2);
 
 /// Makes a [`Node`]. Only [`signalling`](Self::signalling) must be set.
 #[derive(Debug, Clone)]
@@ -66,8 +71,16 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// Members were met, and none of the links to them held: usually the network's secret is another.
+    #[error("{peer} and this node do not take each other: {reason}; check the network and its secret")]
+    PeersRefused {
+        /// The one that was met last.
+        peer: Id,
+        /// What was wrong with it.
+        reason: String,
+    },
     /// No place on the ring was found in time.
-    #[error("no place on the ring within {} s; the members named by the signalling server may be out of reach", .0.as_secs())]
+    #[error("no place on the ring within {} s; there may be no members yet, or they may be out of reach", .0.as_secs_f32())]
     TimedOut(Duration),
     /// The signalling servers or the network are not named properly.
     #[error(transparent)]
@@ -171,16 +184,29 @@ impl NodeBuilder {
 
     /// Starts the node and waits until it has its place on the ring. To be called inside a tokio runtime.
     ///
-    /// Fails as soon as every signalling server that was named has been tried once without an answer. Later on a node tries
-    /// them again for ever.
+    /// Fails as soon as every signalling server that was named has been tried once without an answer, and when members were met
+    /// but none held a link for [`REFUSED_FOR`]. Later on a node tries again for ever.
     pub async fn start(self) -> Result<Node, StartError> {
         let servers = self.signalling.len();
+        let first = self.signalling.first().cloned().unwrap_or_default();
+        let mut connected = false;
         let timeout = self.start_timeout;
         let (node, mut events) = self.launch()?;
         let joined = async {
             let mut failures = 0;
+            let mut refused: Option<(Id, String, tokio::time::Instant)> = None;
             loop {
-                match events.recv().await {
+                let patience = refused.as_ref().map(|(.., since)| *since + REFUSED_FOR);
+                let event = tokio::select! {
+                    event = events.recv() => event,
+                    () = async { tokio::time::sleep_until(patience.expect("only polled when there is one")).await },
+                        if patience.is_some() =>
+                    {
+                        let (peer, reason, _) = refused.expect("the wait is over because somebody refused");
+                        return Err(StartError::PeersRefused { peer, reason });
+                    }
+                };
+                match event {
                     Ok(NodeEvent::Ring(Event::Joined)) | Err(_) => return Ok(()),
                     Ok(NodeEvent::SignallingRefused { url, reason, .. }) => {
                         return Err(StartError::Refused { url, reason });
@@ -191,12 +217,23 @@ impl NodeBuilder {
                             return Err(StartError::NoSignalling { url, reason });
                         }
                     }
+                    Ok(NodeEvent::SignallingConnected { .. }) => connected = true,
+                    Ok(NodeEvent::PeerRefused { peer, reason }) => {
+                        let since = refused.map_or_else(tokio::time::Instant::now, |(.., since)| since);
+                        refused = Some((peer, reason, since));
+                    }
                     Ok(_) => {}
                 }
             }
         };
-        tokio::time::timeout(timeout, joined).await.map_err(|_| StartError::TimedOut(timeout))??;
-        Ok(node)
+        match tokio::time::timeout(timeout, joined).await {
+            Ok(joined) => joined.map(|()| node),
+            Err(_) if connected => Err(StartError::TimedOut(timeout)),
+            Err(_) => {
+                let reason = format!("no answer within {} s", timeout.as_secs_f32());
+                Err(StartError::NoSignalling { url: first, reason })
+            }
+        }
     }
 
     /// Starts the node without waiting for anything: [`Node::events`] tell how it fares.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-pub use builder::{NodeBuilder, StartError};
+pub use builder::{NodeBuilder, REFUSED_FOR, StartError};
 pub use status::{Counters, NodeEvent, NodeStatus, PeerInfo};
 
 use crate::id::Id;

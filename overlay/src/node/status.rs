@@ -68,6 +68,8 @@ pub struct Counters {
     pub frames_forwarded: u64,
     /// Frames dropped because a link was full or gone.
     pub frames_dropped: u64,
+    /// Frames for this node, routed over the ring, with a body that could not be read. Who made them is not known.
+    pub malformed: u64,
     /// Links closed because the peer broke the rules, by the rule.
     pub closed_for_cause: BTreeMap<&'static str, u64>,
     /// What the protocol counts.

@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use crate::wire::{MAX_SUCCESSORS, Role};
 
+/// The shortest wait that can be set: a timer that is due again at once would never let its node go.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// The longest wait that can be set: waits are doubled, and must not overflow.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// The settings of a [`Proto`](super::Proto).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -73,12 +79,29 @@ impl Config {
         }
     }
 
-    /// The settings with every number brought into its bounds.
+    /// The settings with every number and every wait brought into its bounds.
     pub(super) fn bounded(mut self) -> Self {
         self.max_links = self.max_links.clamp(Self::MIN_LINKS, usize::from(u16::MAX));
         self.successors = self.successors.clamp(2, MAX_SUCCESSORS);
         self.fingers = self.fingers.min(self.max_links - 4).min(48);
         self.lookup_tries = self.lookup_tries.max(1);
+        let waits = [
+            &mut self.stabilize_every,
+            &mut self.check_every,
+            &mut self.gossip_delay,
+            &mut self.suspect_after,
+            &mut self.dead_after,
+            &mut self.request_timeout,
+            &mut self.connect_timeout,
+            &mut self.lookup_timeout,
+            &mut self.join_retry,
+            &mut self.failed_for,
+            &mut self.finger_every,
+        ];
+        waits.into_iter().for_each(|wait| *wait = (*wait).clamp(SHORTEST, LONGEST));
+        if !self.heartbeat_every.is_zero() {
+            self.heartbeat_every = self.heartbeat_every.clamp(SHORTEST, LONGEST);
+        }
         self
     }
 }
@@ -87,5 +110,36 @@ impl Default for Config {
     /// A native node: 64 links.
     fn default() -> Self {
         Config::with_links(64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Id;
+    use crate::proto::{Input, Proto, Time};
+
+    #[test]
+    fn no_wait_that_is_set_makes_a_node_spin_or_overflow() {
+        for wait in [Duration::ZERO, Duration::MAX] {
+            let config = Config {
+                stabilize_every: wait,
+                check_every: wait,
+                gossip_delay: wait,
+                join_retry: wait,
+                failed_for: wait,
+                finger_every: wait,
+                lookup_timeout: wait,
+                ..Config::default()
+            };
+            let mut proto = Proto::new(Id::new(1), config, 1, Time(0));
+            proto.handle(Input::Members { found: true, members: Vec::new() }, Time(0));
+            for _ in 0..100 {
+                let due = proto.poll_timeout().expect("a member always has something to do");
+                proto.handle_timeout(due);
+                while proto.poll_output().is_some() {}
+                assert!(proto.poll_timeout() > Some(due), "due again at once with waits of {wait:?}");
+            }
+        }
     }
 }

@@ -124,7 +124,8 @@ impl Proto {
         });
         self.timers.at_latest(Timer::Dial, deadline);
         self.send_step(link, Step::Request { role: self.config.role, purpose }, now);
-        true
+        // Where no way leads to the peer the attempt is over already.
+        self.links.get(link).is_some()
     }
 
     /// A step of a dial arrived, over the ring or by the signalling server.
@@ -168,11 +169,17 @@ impl Proto {
             self.links.remove(id);
             self.outputs.push_back(Output::Close { link: id });
         }
-        if self.config.role == Role::Leaf {
-            return self.refuse(from, route, attempt, Refusal::Closed, now);
-        }
-        if !self.admits(from, purpose) || !self.make_room(self.granted(from, purpose), now) {
-            return self.refuse(from, route, attempt, Refusal::Full, now);
+        let refusal = if self.config.role == Role::Leaf {
+            Some(Refusal::Closed)
+        } else if !self.admits(from, purpose) || !self.make_room(self.granted(from, purpose), now) {
+            Some(Refusal::Full)
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            // An own attempt that gave way to this one is over too.
+            self.fingers_on_link_down(from, now);
+            return self.refuse(from, route, attempt, reason, now);
         }
         self.failed.forgive(from);
         let deadline = now.after(self.config.connect_timeout);
@@ -259,24 +266,31 @@ impl Proto {
     /// The peer needs the place of this link for another: it lives, and stays in the lists.
     pub(super) fn on_closed_by_peer(&mut self, link: LinkId, now: Time) {
         self.outputs.push_back(Output::Close { link });
-        self.remove_link(link, now);
+        self.remove_link(link, false, now);
+    }
+
+    /// The peer leaves the ring.
+    pub(super) fn on_farewell(&mut self, link: LinkId, peer: Id, now: Time) {
+        self.outputs.push_back(Output::Close { link });
+        self.forget_neighbour(peer);
+        self.remove_link(link, true, now);
     }
 
     fn drop_link(&mut self, link: LinkId, now: Time) {
         if let Some(peer) = self.links.get(link).map(|link| link.peer) {
             self.forget_neighbour(peer);
-            self.remove_link(link, now);
+            self.remove_link(link, false, now);
         }
     }
 
-    fn remove_link(&mut self, link: LinkId, now: Time) {
+    fn remove_link(&mut self, link: LinkId, farewell: bool, now: Time) {
         let Some(entry) = self.links.remove(link) else { return };
         self.event(Event::PeerDisconnected(entry.peer));
         self.fingers_on_link_down(entry.peer, now);
         self.gossip_soon(now);
         self.ring.unsettle();
-        if self.links.open().next().is_none() {
-            self.on_isolated(now);
+        if entry.member && self.links.members().next().is_none() {
+            self.on_isolated(farewell, now);
         }
     }
 

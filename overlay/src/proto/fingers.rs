@@ -237,3 +237,82 @@ impl Proto {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{Config, Input, LinkId, Output};
+    use super::*;
+    use crate::wire::{Dial, Found, Frame, Header, Message, Neighbours, RingView, Role, Step};
+
+    const NOW: Time = Time(0);
+
+    fn outputs(proto: &mut Proto) -> Vec<Output> {
+        std::iter::from_fn(|| proto.poll_output()).collect()
+    }
+
+    fn asks(proto: &mut Proto, from: Id, attempt: u32) {
+        let step = Step::Request { role: Role::Member, purpose: Purpose::Finger };
+        proto.handle(Input::Signal { from, dial: Dial { attempt, step } }, NOW);
+    }
+
+    fn hears(proto: &mut Proto, link: LinkId, from: Id, message: Message) {
+        let frame = Frame { header: Header::new(message.kind(), from, proto.id()), message };
+        proto.handle(Input::Frame { link, frame }, NOW);
+    }
+
+    /// A node with one open link, that has just asked for a member in the row where `peer` stands.
+    fn refreshing_the_row_of(peer: Id, role: Role) -> (Proto, LinkId, u32) {
+        let member = Id::new(5000);
+        let config = Config { role, heartbeat_every: Duration::ZERO, ..Config::with_links(16) };
+        let mut proto = Proto::new(Id::new(1000), config, 1, NOW);
+        proto.handle(Input::Members { found: role == Role::Member, members: vec![member] }, NOW);
+        for output in outputs(&mut proto) {
+            let Output::Signal { dial, .. } = output else { continue };
+            proto.handle(Input::Signal { from: member, dial: Dial { step: Step::Accept, ..dial } }, NOW);
+        }
+        if role == Role::Member {
+            asks(&mut proto, member, 1);
+        }
+        let connect = |output| if let Output::Connect { link, .. } = output { Some(link) } else { None };
+        let link = outputs(&mut proto).into_iter().find_map(connect).expect("the dial is accepted");
+        proto.handle(Input::LinkUp { link, role: Role::Member }, NOW);
+        hears(&mut proto, link, member, Message::Neighbours(Neighbours { member: true, ids: Vec::new() }));
+        let row = proto.id().row_of(peer).expect("another node");
+        proto.handle(Input::UpdateFinger { token: Token(7), row }, NOW);
+        let find = |output| match output {
+            Output::Send { frame: Frame { message: Message::Find(request), .. }, .. } => Some(request),
+            _ => None,
+        };
+        let request = outputs(&mut proto).into_iter().find_map(find).expect("the row is looked up");
+        (proto, link, request)
+    }
+
+    fn refused(outputs: &[Output]) -> bool {
+        let answer = Answer::Finger(Err(LookupError::Refused));
+        outputs.contains(&Output::Answer { token: Token(7), answer })
+    }
+
+    #[test]
+    fn a_row_whose_member_cannot_be_reached_is_answered() {
+        let peer = Id::new(1000 + (1 << 20));
+        let (mut proto, link, request) = refreshing_the_row_of(peer, Role::Member);
+        // The only way onward is gone, so the dial comes to nothing as soon as it begins.
+        let found = Found { request, hops: 1, view: RingView::default() };
+        hears(&mut proto, link, Id::new(5000), Message::Neighbours(Neighbours { member: false, ids: Vec::new() }));
+        hears(&mut proto, link, peer, Message::Found(found));
+        assert!(refused(&outputs(&mut proto)), "the request waits for ever");
+    }
+
+    #[test]
+    fn a_leaf_that_refuses_the_member_that_it_dials_itself_is_answered() {
+        let peer = Id::new(20);
+        let (mut proto, link, request) = refreshing_the_row_of(peer, Role::Leaf);
+        let found = Found { request, hops: 1, view: RingView::default() };
+        hears(&mut proto, link, peer, Message::Found(found));
+        asks(&mut proto, peer, 9);
+        let seen = outputs(&mut proto);
+        assert!(refused(&seen), "the request waits for ever: {seen:?}");
+    }
+}

@@ -7,7 +7,7 @@
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
-use super::links::{LinkId, Route};
+use super::links::{Link, LinkId, Route};
 use super::lookup::Why;
 use super::timer::{Time, Timer};
 use super::{Event, Output, Phase, Proto};
@@ -43,14 +43,16 @@ impl Proto {
         match (self.phase, self.config.role) {
             (Phase::Joining, Role::Member) if found => self.become_member(now),
             (Phase::Joining, Role::Member) => {
-                if self.links.iter().all(|link| link.purpose != Purpose::Join)
+                // One at a time; but a peer that turned out to be no member itself is not waited for.
+                let waiting = |link: &Link| link.purpose == Purpose::Join && (link.member || !link.is_open());
+                if !self.links.iter().any(waiting)
                     && let Some(member) = chosen
                 {
                     self.want(member, Purpose::Join, Route::Signalling, now);
                 }
             }
             (Phase::Joining | Phase::Attached, Role::Leaf) => self.attach(&strangers, now),
-            (Phase::Member, _) if self.links.open().next().is_none() => {
+            (Phase::Member, _) if self.links.members().next().is_none() => {
                 if let Some(member) = chosen {
                     self.want(member, Purpose::Join, Route::Signalling, now);
                 }
@@ -80,7 +82,7 @@ impl Proto {
     pub(super) fn on_join_timer(&mut self, now: Time) {
         let searching = match self.phase {
             Phase::Joining => true,
-            Phase::Member => self.links.open().next().is_none(),
+            Phase::Member => self.links.members().next().is_none(),
             Phase::Attached => self.links.len() < LEAF_LINKS,
             Phase::Left => false,
         };
@@ -157,13 +159,12 @@ impl Proto {
         if self.phase != Phase::Joining || !self.joining.placed {
             return;
         }
-        match self.ring.successor() {
-            None => {
-                self.joining.placed = false;
-                self.timers.at_latest(Timer::Join, now.after(self.config.gossip_delay));
-            }
-            Some(successor) if self.links.open_to(successor).is_some_and(|link| link.member) => self.become_member(now),
-            Some(_) => {}
+        let successor = self.ring.successor();
+        if successor.is_some() && self.live_successor() == successor {
+            self.become_member(now);
+        } else if self.ring.successors.is_empty() {
+            self.joining.placed = false;
+            self.timers.at_latest(Timer::Join, now.after(self.config.gossip_delay));
         }
     }
 
@@ -188,18 +189,18 @@ impl Proto {
         }
     }
 
-    /// The last open link is gone. A member keeps its lists: it dials their nodes by the signalling server.
-    pub(super) fn on_isolated(&mut self, now: Time) {
-        match self.phase {
-            Phase::Member if self.ring.is_alone() => {}
-            Phase::Member => self.event(Event::Isolated),
-            Phase::Attached => {
-                self.phase = Phase::Joining;
-                self.event(Event::Isolated);
-            }
-            Phase::Joining | Phase::Left => {}
+    /// The last link to a member is gone. A member whose only neighbour said farewell is now the whole ring; any other has lost
+    /// its place, for by now the ring has closed over it, and joins anew.
+    pub(super) fn on_isolated(&mut self, farewell: bool, now: Time) {
+        let alone = farewell && self.phase == Phase::Member && self.ring.is_alone();
+        if !alone && matches!(self.phase, Phase::Member | Phase::Attached) {
+            self.phase = Phase::Joining;
+            self.event(Event::Isolated);
         }
-        self.joining = Joining::default();
+        if self.phase == Phase::Joining {
+            self.ring.replace(Vec::new(), Vec::new());
+        }
+        self.joining = Joining { introduced: alone, ..Joining::default() };
         self.begin_joining(now);
     }
 

@@ -228,7 +228,7 @@ impl Links {
             }
             let Some(link) = self.at(reach.place()) else { continue };
             let direct = link.peer == reach.id();
-            if (best.is_none() || direct) && (link.member || direct) && eligible(link, reach.id()) {
+            if (direct || (best.is_none() && link.member)) && eligible(link, reach.id()) {
                 best = Some(Step { place: reach.place(), promise, direct });
                 if direct {
                     break;

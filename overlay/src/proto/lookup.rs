@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::links::LinkId;
+use super::links::{Link, LinkId};
 use super::timer::{Time, Timer};
 use super::{Output, Phase, Proto};
 use crate::id::Id;
@@ -178,7 +178,10 @@ impl Proto {
     }
 
     fn send_lookup(&mut self, request: u32, now: Time) {
-        let Some(lookup) = self.lookups.0.iter().find(|lookup| lookup.request == request).cloned() else { return };
+        let Some(lookup) = self.lookups.0.iter_mut().find(|lookup| lookup.request == request) else { return };
+        // The link may have closed since the last try.
+        lookup.over = lookup.over.filter(|&(link, _)| self.links.get(link).is_some_and(Link::is_open));
+        let lookup = lookup.clone();
         let message = Message::Find(request);
         let flags = Self::key_flags(lookup.before);
         let first_hop = match lookup.over {
@@ -263,5 +266,74 @@ impl Proto {
 
     pub(super) fn answer(&mut self, token: Token, answer: Answer) {
         self.outputs.push_back(Output::Answer { token, answer });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{Config, Input};
+    use crate::wire::{Dial, Neighbours, Purpose, Role, Step};
+
+    fn outputs(proto: &mut Proto) -> Vec<Output> {
+        std::iter::from_fn(|| proto.poll_output()).collect()
+    }
+
+    /// A member of a ring with open links to these others.
+    fn member_among(others: &[Id]) -> Proto {
+        let now = Time(0);
+        // The others do not answer pings.
+        let config = Config { heartbeat_every: Duration::ZERO, ..Config::default() };
+        let mut proto = Proto::new(Id::new(100), config, 1, now);
+        proto.handle(Input::Members { found: true, members: Vec::new() }, now);
+        for &from in others {
+            let step = Step::Request { role: Role::Member, purpose: Purpose::Ring };
+            proto.handle(Input::Signal { from, dial: Dial { attempt: 1, step } }, now);
+            let link = outputs(&mut proto).into_iter().find_map(|output| match output {
+                Output::Connect { link, .. } => Some(link),
+                _ => None,
+            });
+            let link = link.expect("the dial is accepted");
+            proto.handle(Input::LinkUp { link, role: Role::Member }, now);
+            let message = Message::Neighbours(Neighbours { member: true, ids: Vec::new() });
+            let frame = Frame { header: Header::new(message.kind(), from, proto.id()), message };
+            proto.handle(Input::Frame { link, frame }, now);
+        }
+        outputs(&mut proto);
+        proto
+    }
+
+    #[test]
+    fn a_lookup_over_a_link_that_closed_goes_another_way() {
+        let mut proto = member_among(&[Id::new(200), Id::new(300)]);
+        // The member checks its own place over a link of its choice.
+        let lookup_over = |proto: &mut Proto, lost: Option<LinkId>| loop {
+            let due = proto.poll_timeout().expect("a member always has something to do");
+            assert!(due < Time(20_000_000), "no lookup of the own place");
+            proto.handle_timeout(due);
+            for output in outputs(proto) {
+                let Output::Send { link, frame } = output else { continue };
+                assert_ne!(Some(link), lost, "sent over a link that is gone: {frame:?}");
+                if frame.header.kind == kind::FIND && frame.header.dst == proto.id() {
+                    return (link, due);
+                }
+            }
+        };
+        let (link, now) = lookup_over(&mut proto, None);
+        proto.handle(Input::LinkDown { link }, now);
+        outputs(&mut proto);
+        let (other, _) = lookup_over(&mut proto, Some(link));
+        assert_ne!(other, link);
+    }
+
+    #[test]
+    fn the_first_hop_counts_as_one() {
+        let mut proto = member_among(&[Id::new(200), Id::new(300)]);
+        proto.handle(Input::Lookup { token: Token(1), key: Id::new(150) }, Time(0));
+        let find = outputs(&mut proto).into_iter().find_map(|output| match output {
+            Output::Send { frame, .. } if frame.header.kind == kind::FIND => Some(frame),
+            _ => None,
+        });
+        assert_eq!(find.map(|frame| TTL - frame.header.ttl), Some(1), "hops that the owner would count");
     }
 }

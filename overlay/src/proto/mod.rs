@@ -6,8 +6,8 @@
 //!
 //! The simulator, the native node and the browser run this type. It follows Chord (Stoica et al., SIGCOMM 2001) as corrected
 //! by Pamela Zave ("Reasoning about identifier spaces: how to make Chord correct", IEEE TSE 2017), under a hard budget of
-//! links that are used in both directions. Each part has a file: [`ring`], [`join`], [`dial`], [`links`], [`fingers`], [`route`],
-//! [`lookup`], [`liveness`].
+//! links that are used in both directions. Each part has a file: `ring`, `join`, `dial`, `links`, `fingers`, `route`,
+//! `lookup`, `liveness`.
 
 mod config;
 mod dial;
@@ -495,6 +495,7 @@ impl Proto {
         match self.first_hop(&mut header, avoid) {
             Hop::Deliver => self.deliver(Frame { header, message }, now),
             Hop::Forward(link) => {
+                header.ttl -= 1;
                 self.outputs.push_back(Output::Send { link, frame: Frame { header, message } });
                 return Some(link);
             }

@@ -115,7 +115,9 @@ impl Proto {
     pub(super) fn on_ring(&mut self, link: LinkId, peer: Id, view: RingView, now: Time) {
         self.set_member(link, view.member, now);
         let is_member = self.links.get(link).is_some_and(|link| link.member);
-        if !is_member || !matches!(self.phase, Phase::Member) {
+        // A node that knows its place but is no member yet stabilizes as if it were: the ring moves on while it joins.
+        let placed = self.phase == Phase::Member || self.joining.placed;
+        if !is_member || !placed {
             return;
         }
         for &id in view.predecessors.iter().chain(&view.successors).filter(|&&id| id != self.me) {
@@ -143,7 +145,7 @@ impl Proto {
     }
 
     /// The first in the list with an open link.
-    fn live_successor(&self) -> Option<Id> {
+    pub(super) fn live_successor(&self) -> Option<Id> {
         self.ring.successors.iter().copied().find(|&id| self.links.open_to(id).is_some_and(|link| link.member))
     }
 
@@ -192,6 +194,11 @@ impl Proto {
             entry.member = member;
             self.ring.unsettle();
             self.gossip_soon(now);
+            if !member && self.links.members().next().is_none() {
+                self.on_isolated(false, now);
+            } else if member && self.phase == Phase::Joining && !self.joining.placed {
+                self.find_place(None, now);
+            }
         }
     }
 
@@ -206,7 +213,7 @@ impl Proto {
             self.ring.hint(id, None);
         }
         self.failed.insert(peer, true, GONE_FOR, now);
-        self.close(link, now);
+        self.on_farewell(link, peer, now);
     }
 
     /// No link leads to this node any more.
@@ -235,18 +242,14 @@ impl Proto {
         for clockwise in [true, false] {
             for id in self.nearest(clockwise, &hints) {
                 let through = hints.iter().find(|&&(hint, _)| hint == id).and_then(|&(_, through)| through);
-                let route = match through {
-                    _ if self.links.open().next().is_none() => Route::Signalling,
-                    Some(through) => Route::Through(through),
-                    None => Route::Ring(None),
-                };
+                let route = through.map_or(Route::Ring(None), Route::Through);
                 self.want(id, Purpose::Ring, route, now);
                 // A nearer node with a link is not in the list yet: only its own word brings it there.
                 let unheard = self
                     .links
                     .open_to(id)
                     .filter(|link| link.member && clockwise && !self.ring.successors.contains(&id));
-                if let Some(link) = unheard.map(|link| link.id).filter(|_| self.phase == Phase::Member) {
+                if let Some(link) = unheard.map(|link| link.id) {
                     self.send_on(link, Message::AskRing);
                 }
             }

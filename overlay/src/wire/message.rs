@@ -7,7 +7,7 @@ use crate::id::Id;
 
 /// The kinds of frames. The numbers are the wire's; they are never used again for something else.
 pub mod kind {
-    /// Who is at this end of a link: the first frame in each direction, before any other.
+    /// Kept for the hello: the first message in each direction, which has no header.
     pub const HELLO: u8 = 1;
     /// Are you there?
     pub const PING: u8 = 2;
@@ -21,7 +21,7 @@ pub mod kind {
     pub const RING: u8 = 6;
     /// The sender leaves the ring; the body says who its neighbours were.
     pub const LEAVE: u8 = 7;
-    /// The sender is about to close the link, and why.
+    /// The sender needs the place of the link for another, and closes it.
     pub const CLOSE: u8 = 8;
 
     /// Kinds from here on are routed over the ring, those below stay on their link.

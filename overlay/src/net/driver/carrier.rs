@@ -1,8 +1,9 @@
 //! Session packets on their way out: along a known route at once, to the driver when there is none.
 //!
 //! The driver routes the first packet to a peer and leaves the answer here: the link to take and the header to put in front.
-//! For a quarter of a second QUIC's task then sends by itself, without waking the driver. Anything that changes a route
-//! empties the table. A packet that finds its link full is refused, and QUIC waits; that is the backpressure of a session.
+//! From then on QUIC's task sends by itself, without waking the driver, which only looks at the route again four times a
+//! second and empties the table when anything changes. A packet that finds its link full is refused, and QUIC waits: that is
+//! the backpressure of a session.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,13 +22,13 @@ pub(super) const UNROUTED_PACKETS: usize = 256;
 /// Peers with a known route, at most.
 const MAX_ROUTES: usize = 1024;
 
-/// How long a route is used before the driver is asked again. Also how often a packet asks to be told if it cannot arrive.
+/// How long a route is used before the driver is asked for the best one again.
 const ROUTE_LIFETIME: Duration = Duration::from_millis(250);
 
-/// A packet that needs a route.
+/// What needs a route: a packet, or with none a route that has become old.
 pub(super) struct Unrouted {
     pub(super) to: Id,
-    pub(super) packet: Bytes,
+    pub(super) packet: Option<Bytes>,
 }
 
 /// The known routes, shared by the driver and QUIC's tasks.
@@ -57,14 +58,16 @@ impl Routes {
         self.lock().clear();
     }
 
-    fn get(&self, peer: Id) -> Option<Route> {
+    /// The route to a peer, and whether it is time to ask for a better one: that is told once.
+    fn get(&self, peer: Id) -> Option<(Route, bool)> {
+        let now = Instant::now();
         let mut routes = self.lock();
-        let route = routes.get(&peer)?;
-        if route.until < Instant::now() {
-            routes.remove(&peer);
-            return None;
+        let route = routes.get_mut(&peer)?;
+        let old = route.until < now;
+        if old {
+            route.until = now + ROUTE_LIFETIME;
         }
-        Some(route.clone())
+        Some((route.clone(), old))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Id, Route>> {
@@ -80,36 +83,34 @@ pub(super) struct RingCarrier {
 
 impl Carrier for RingCarrier {
     fn try_send(&self, to: Id, packets: Packets<'_>) -> bool {
-        match self.routes.get(to) {
-            Some(route) => self.send_along(&route, packets),
-            None => {
-                let waiting = packets.iter().map(|packet| Unrouted { to, packet: Bytes::copy_from_slice(packet) });
-                match self.unrouted.try_reserve_many(packets.count()) {
-                    Ok(places) => {
-                        places.zip(waiting).for_each(|(place, packet)| place.send(packet));
-                        true
-                    }
-                    Err(mpsc::error::TrySendError::Full(())) => false,
-                    Err(mpsc::error::TrySendError::Closed(())) => true,
-                }
+        if let Some((route, old)) = self.routes.get(to) {
+            if old {
+                // When the driver is busy, the route will do for another while.
+                let _ = self.unrouted.try_send(Unrouted { to, packet: None });
             }
+            return self.send_along(&route, packets);
+        }
+        match self.unrouted.try_reserve_many(packets.count()) {
+            Ok(places) => {
+                for (place, packet) in places.zip(packets.iter()) {
+                    place.send(Unrouted { to, packet: Some(Bytes::copy_from_slice(packet)) });
+                }
+                true
+            }
+            Err(mpsc::error::TrySendError::Full(())) => false,
+            Err(mpsc::error::TrySendError::Closed(())) => true,
         }
     }
 }
 
 impl RingCarrier {
-    /// Takes the whole batch once its first packet has found room: what then overflows is lost, as on any path.
     fn send_along(&self, route: &Route, packets: Packets<'_>) -> bool {
-        for (index, packet) in packets.iter().enumerate() {
+        let frames = packets.iter().map(|packet| {
             let mut frame = BytesMut::with_capacity(route.header.len() + packet.len());
             frame.put_slice(&route.header);
             frame.put_slice(packet);
-            match route.sender.try_send(Channel::Data, frame) {
-                Ok(()) => {}
-                Err(SendError::Full) if index == 0 => return false,
-                Err(_) => return true,
-            }
-        }
-        true
+            frame
+        });
+        route.sender.try_send_all(Channel::Data, frames) != Err(SendError::Full)
     }
 }

@@ -42,6 +42,9 @@ const SETUP_EVENTS: usize = 256;
 /// Leaves whose neighbour is remembered, to answer their session packets, at most.
 const MAX_VIAS: usize = 1024;
 
+/// A node that spoke through one neighbour is not answered through another for so long.
+const VIA_STEADY: Duration = Duration::from_secs(5);
+
 /// How long changes of the ring are gathered before the signalling server is told.
 const STATUS_DELAY: Duration = Duration::from_millis(200);
 
@@ -87,6 +90,12 @@ struct Attempt {
     task: AbortHandle,
 }
 
+/// The neighbour to answer a node through, and when that node last spoke by it.
+struct KnownVia {
+    via: Option<Id>,
+    heard: Instant,
+}
+
 /// An open link.
 struct OpenLink {
     peer: Peer,
@@ -114,12 +123,14 @@ pub(crate) struct Driver {
     setup: mpsc::Receiver<Event>,
     attempts: BTreeMap<LinkId, Attempt>,
     links: BTreeMap<LinkId, OpenLink>,
-    vias: BTreeMap<Id, Id>,
+    vias: BTreeMap<Id, KnownVia>,
     replies: BTreeMap<Token, oneshot::Sender<Answer>>,
     next_token: u64,
     counters: Counters,
     status_due: Option<tokio::time::Instant>,
     closed: Option<oneshot::Sender<()>>,
+    /// Links that still have a farewell to bring.
+    leaving: Vec<LinkSender>,
 }
 
 impl Driver {
@@ -155,6 +166,7 @@ impl Driver {
             counters: Counters::default(),
             status_due: None,
             closed: None,
+            leaving: Vec::new(),
         })
     }
 
@@ -230,6 +242,10 @@ impl Driver {
 
     /// A frame came: passes it on by its header alone, or takes it apart when it is for this node.
     fn on_bytes(&mut self, link: LinkId, channel: Channel, mut bytes: BytesMut) {
+        // What was on its way when the link was closed counts for nothing.
+        if !self.links.contains_key(&link) {
+            return;
+        }
         let (mut header, length) = match Header::decode(&bytes) {
             Ok(decoded) => decoded,
             Err(error) => return self.close_for_cause(link, error.label()),
@@ -267,6 +283,7 @@ impl Driver {
     }
 
     fn on_control(&mut self, link: LinkId, bytes: Bytes) {
+        let kind = kind_of(&bytes);
         match Frame::decode(bytes) {
             Ok(frame) => {
                 // Whom a neighbour can reach decides about routes.
@@ -276,40 +293,45 @@ impl Driver {
                 self.input(Input::Frame { link, frame });
                 self.drain();
             }
+            // Hops pass bodies on unread: whoever made this one, it need not be the neighbour that it came from.
+            Err(_) if is_passed_on_unread(kind) => self.counters.malformed += 1,
             Err(error) => self.close_for_cause(link, error.label()),
         }
     }
 
-    /// How to answer the session packets of a node that is not a member.
+    /// How to answer the session packets of a node: through a neighbour of its own, when it is not a member. Anybody can claim
+    /// to be the source of a packet, so the way that has just worked is not given up for another.
     fn learn_via(&mut self, header: &Header) {
-        match header.answer_through() {
-            Some(via) if self.vias.get(&header.src) != Some(&via) => {
+        let via = header.answer_through();
+        let now = Instant::now();
+        match self.vias.get_mut(&header.src) {
+            Some(known) if known.via == via => known.heard = now,
+            Some(known) if now.duration_since(known.heard) < VIA_STEADY => {}
+            None if via.is_none() => {}
+            _ => {
                 if self.vias.len() >= MAX_VIAS {
                     self.vias.pop_first();
                 }
-                self.vias.insert(header.src, via);
+                self.vias.insert(header.src, KnownVia { via, heard: now });
                 self.routes.forget(header.src);
             }
-            None if !self.vias.is_empty() => {
-                self.vias.remove(&header.src);
-            }
-            _ => {}
         }
     }
 
     /// A packet of this node's sessions without a known route: route it, and remember the way.
     fn on_unrouted(&mut self, first: Unrouted) {
-        let mut next = Some(first);
-        while let Some(Unrouted { to, packet }) = next {
+        let more = std::iter::from_fn(|| self.unrouted.try_recv().ok()).take(UNROUTED_PACKETS).collect::<Vec<_>>();
+        for Unrouted { to, packet } in std::iter::once(first).chain(more) {
             let now = self.now();
-            let via = self.vias.get(&to).copied();
+            let via = self.vias.get(&to).and_then(|known| known.via);
             let mut header = self.proto.datagram_header(to, via, true);
             match self.proto.route(&mut header, None, now) {
                 Hop::Forward(link) => {
-                    self.send(link, Channel::Data, rewritten(&header, &packet));
-                    if let Some(open) = self.links.get(&link) {
-                        let unasked = Header { flags: Default::default(), ..header };
-                        self.routes.learn(to, open.sender.clone(), rewritten(&unasked, &[]).freeze());
+                    if let Some(packet) = packet {
+                        self.send(link, Channel::Data, rewritten(&header, &packet));
+                    }
+                    if let Some(open) = self.links.get(&link).filter(|_| header.trail.is_empty()) {
+                        self.routes.learn(to, open.sender.clone(), rewritten(&header, &[]).freeze());
                     }
                 }
                 Hop::Deliver => {}
@@ -318,20 +340,20 @@ impl Driver {
                     self.drain();
                 }
             }
-            next = self.unrouted.try_recv().ok();
         }
         if let Some(port) = &self.port {
             port.writable();
         }
     }
 
-    /// Hands a frame to a link. A full data channel drops it; a peer that does not read its ring channel loses the link.
+    /// Hands a frame to a link. When it is full, a routed frame is dropped, for others fill it too; a peer that does not read
+    /// what this node itself tells it, pings among them, loses the link.
     fn send(&mut self, link: LinkId, channel: Channel, bytes: BytesMut) {
         let Some(open) = self.links.get(&link) else { return };
+        let is_routed = kind_of(&bytes) >= kind::FIRST_ROUTED;
         match open.sender.try_send(channel, bytes) {
             Ok(()) => self.counters.frames_out += 1,
-            Err(SendError::Full) if channel == Channel::Data => self.counters.frames_dropped += 1,
-            Err(SendError::Full) => self.close_for_cause(link, "slow"),
+            Err(SendError::Full) if !is_routed => self.close_for_cause(link, "slow"),
             Err(_) => self.counters.frames_dropped += 1,
         }
     }
@@ -439,8 +461,7 @@ impl Driver {
     /// New links gather candidates from the node's own servers and from those that the signalling server names.
     fn use_ice_servers(&mut self, named: Vec<crate::ice::IceServer>) {
         let mut settings = self.link_settings.clone();
-        settings.ice_servers.extend(named);
-        settings.ice_servers.truncate(crate::ice::MAX_ICE_SERVERS);
+        settings.ice_servers = crate::ice::with_named(settings.ice_servers, named);
         match native::transport(settings) {
             Ok(transport) => self.transport = transport,
             Err(error) => tracing::warn!(%error, "the signalling server names ICE servers that cannot be used"),
@@ -509,6 +530,9 @@ impl Driver {
         if let Some(open) = self.links.remove(&link) {
             open.sender.close();
             self.routes.clear();
+            if self.closed.is_some() {
+                self.leaving.push(open.sender);
+            }
         }
     }
 
@@ -574,12 +598,12 @@ impl Driver {
         for attempt in std::mem::take(&mut self.attempts).into_values() {
             attempt.task.abort();
         }
-        let senders: Vec<LinkSender> = std::mem::take(&mut self.links).into_values().map(|open| open.sender).collect();
-        for sender in &senders {
-            sender.close();
+        for open in std::mem::take(&mut self.links).into_values() {
+            open.sender.close();
+            self.leaving.push(open.sender);
         }
         let all_closed = async {
-            for sender in &senders {
+            for sender in &self.leaving {
                 sender.closed().await;
             }
         };
@@ -597,6 +621,16 @@ fn rewritten(header: &Header, body: &[u8]) -> BytesMut {
     header.encode(&mut frame);
     frame.extend_from_slice(body);
     frame
+}
+
+/// The kind of a frame, by its place in the header.
+fn kind_of(frame: &[u8]) -> u8 {
+    frame.get(1).copied().unwrap_or(0)
+}
+
+/// Whether hops forward frames of this kind by their header alone.
+fn is_passed_on_unread(kind: u8) -> bool {
+    kind >= kind::FIRST_ROUTED && kind != kind::TRACE
 }
 
 fn link_id(key: LinkKey) -> LinkId {

@@ -127,6 +127,9 @@ pub enum HelloError {
     /// The peer does not know the network's secret.
     #[error("the peer has not proved the network's secret")]
     Secret,
+    /// The peer proves a secret, so it will not take a node that has none.
+    #[error("the network has a secret, which this node was not given")]
+    NoSecret,
     /// The peer speaks no version that this node speaks.
     #[error("no common version: the peer speaks {} to {}, this node {} to {}", .peer.min, .peer.max, .own.min, .own.max)]
     Version {
@@ -226,6 +229,9 @@ impl Hello {
         self.key.verify(Purpose::Link, &transcript, &self.signature).map_err(|_| HelloError::Signature)?;
         if self.network != settings.network {
             return Err(HelloError::Network);
+        }
+        if settings.secret.is_none() && self.proof.is_some() {
+            return Err(HelloError::NoSecret);
         }
         if let Some(secret) = &settings.secret {
             let proof = self.proof.ok_or(HelloError::Secret)?;

@@ -82,6 +82,27 @@ impl LinkSender {
         Ok(())
     }
 
+    /// Hands frames over that belong together: all of them as soon as there is room for the first, so that a queue that is
+    /// nearly full takes a batch or refuses it.
+    pub fn try_send_all(&self, channel: Channel, frames: impl Iterator<Item = BytesMut>) -> Result<(), SendError> {
+        let pipe = self.pipe();
+        let mut outbox = pipe.outbox();
+        let mut first = true;
+        for bytes in frames {
+            if bytes.len() > MAX_MESSAGE {
+                return Err(SendError::TooLarge);
+            }
+            if std::mem::take(&mut first) {
+                outbox.push(channel, bytes)?;
+            } else {
+                outbox.push_beyond(channel, bytes);
+            }
+        }
+        drop(outbox);
+        pipe.task.wake();
+        Ok(())
+    }
+
     /// Waits until the channel has room for a frame of any length.
     pub async fn ready(&self, channel: Channel) -> Result<(), SendError> {
         let pipe = self.pipe();
@@ -178,8 +199,11 @@ impl Pipe {
     pub(super) fn poll_outbound(&self) -> Poll<Option<(Channel, BytesMut)>> {
         let mut outbox = self.outbox();
         for channel in Channel::ALL {
+            let closing = outbox.closed.is_some();
             let lane = &mut outbox.lanes[channel as usize];
-            if let Some(bytes) = lane.queue.pop_front() {
+            if (closing || lane.in_flight < channel.queue_bytes())
+                && let Some(bytes) = lane.queue.pop_front()
+            {
                 lane.queued -= bytes.len();
                 // Until the wire says otherwise (`set_in_flight`) they are on the way.
                 lane.in_flight += bytes.len();
@@ -207,6 +231,9 @@ impl Pipe {
         let mut outbox = self.outbox();
         let lane = &mut outbox.lanes[channel as usize];
         lane.in_flight = bytes;
+        if bytes < channel.queue_bytes() && !lane.queue.is_empty() {
+            self.task.wake();
+        }
         if lane.starved && lane.held() + MAX_MESSAGE <= channel.queue_bytes() {
             lane.starved = false;
             drop(outbox);
@@ -352,14 +379,19 @@ impl Outbox {
             return Err(SendError::Closed);
         }
         let room = self.has_room(channel, bytes.len());
-        let lane = &mut self.lanes[channel as usize];
         if !room {
-            lane.starved = true;
+            self.lanes[channel as usize].starved = true;
             return Err(SendError::Full);
         }
+        self.push_beyond(channel, bytes);
+        Ok(())
+    }
+
+    /// Queues the rest of a batch, the room used up or not.
+    fn push_beyond(&mut self, channel: Channel, bytes: BytesMut) {
+        let lane = &mut self.lanes[channel as usize];
         lane.queued += bytes.len();
         lane.queue.push_back(bytes);
-        Ok(())
     }
 
     fn has_room(&self, channel: Channel, bytes: usize) -> bool {

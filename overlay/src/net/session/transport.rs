@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::congestion::{BbrConfig, ControllerFactory, CubicConfig};
-use quinn::{AckFrequencyConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, MtuDiscoveryConfig, VarInt};
+use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig, MtuDiscoveryConfig, VarInt};
 use quinn::{ServerConfig, TransportConfig, ValidationTokenConfig};
 use ring::{digest, hmac};
 
@@ -48,13 +48,6 @@ const INCOMING_BUFFER: u64 = 32 << 10;
 
 /// The round trip that is assumed before one is measured: a lost first packet is sent again after three of them.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
-
-/// Packets that a receiver may collect before it acknowledges. More saves packets on the way back; fewer keeps small
-/// windows moving.
-const ACK_EVERY: u32 = 4;
-
-/// How long a receiver may wait before it acknowledges.
-const ACK_DELAY: Duration = Duration::from_millis(5);
 
 /// How fast to send: what to do about lost packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -123,8 +116,6 @@ impl Settings {
         let silence = self.silence_timeout.try_into().map_err(|_| SessionError::Settings("silence_timeout"))?;
         let mut mtu = MtuDiscoveryConfig::default();
         mtu.upper_bound(self.max_packet.clamp(MIN_PACKET, MAX_PACKET));
-        let mut acks = AckFrequencyConfig::default();
-        acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY - 1)).max_ack_delay(Some(ACK_DELAY));
         let congestion: Arc<dyn ControllerFactory + Send + Sync> = match self.congestion {
             Congestion::Cubic => Arc::new(CubicConfig::default()),
             Congestion::Bbr => Arc::new(BbrConfig::default()),
@@ -134,7 +125,6 @@ impl Settings {
             .initial_mtu(MIN_PACKET)
             .mtu_discovery_config(Some(mtu))
             .initial_rtt(INITIAL_RTT)
-            .ack_frequency_config(Some(acks))
             .max_concurrent_bidi_streams(VarInt::from_u32(self.max_sockets))
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .stream_receive_window(VarInt::from_u32(self.socket_window))

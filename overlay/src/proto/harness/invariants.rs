@@ -1,52 +1,57 @@
 //! What must hold of the ring: Zave, "Reasoning about identifier spaces: how to make Chord correct" (IEEE TSE 2017), section 4.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::id::Id;
 use crate::proto::Proto;
 
 /// Always, under any fault that leaves a member in every successor list: there is exactly one ring, it is ordered, and every
 /// member leads to it.
 pub fn safe(members: &[&Proto]) -> Result<(), String> {
-    let living: BTreeSet<Id> = members.iter().map(|member| member.id()).collect();
-    if living.len() < 2 {
+    if members.len() < 2 {
         return Ok(());
     }
-    let mut next = BTreeMap::new();
-    for member in members {
-        let best = member.successors().iter().copied().find(|id| living.contains(id));
+    let mut living: Vec<(Id, &Proto)> = members.iter().map(|&member| (member.id(), member)).collect();
+    living.sort_unstable_by_key(|&(id, _)| id);
+    let place_of = |id: Id| living.binary_search_by_key(&id, |&(id, _)| id).ok();
+    let mut best = Vec::new();
+    for (place, &(id, member)) in living.iter().enumerate() {
         let founder = member.successors().is_empty() && member.predecessors().is_empty();
-        match best {
-            Some(best) => next.insert(member.id(), best),
-            None if founder => next.insert(member.id(), member.id()),
-            None => return Err(format!("LiveSuccessor is broken: {} has no living successor", member.id())),
-        };
+        match member.successors().iter().find_map(|&id| place_of(id)) {
+            Some(next) => best.push(next),
+            None if founder => best.push(place),
+            None => return Err(format!("LiveSuccessor is broken: {id} has no living successor")),
+        }
     }
-    let rings: BTreeSet<Vec<Id>> = living.iter().map(|&start| ring_from(start, &next)).collect();
+    let rings = rings(&best);
+    let named = |ring: &Vec<usize>| ring.iter().map(|&place| living[place].0).collect::<Vec<_>>();
     if rings.len() != 1 {
-        return Err(format!("AtMostOneRing is broken: {rings:?}"));
+        return Err(format!("AtMostOneRing is broken: {:?}", rings.iter().map(named).collect::<Vec<_>>()));
     }
-    let ring = rings.into_iter().next().unwrap_or_default();
-    let descents = (0..ring.len()).filter(|&i| ring[i] >= ring[(i + 1) % ring.len()]).count();
+    let descents = (0..rings[0].len()).filter(|&i| rings[0][i] >= rings[0][(i + 1) % rings[0].len()]).count();
     if descents != 1 {
-        return Err(format!("OrderedRing is broken: {ring:?}"));
+        return Err(format!("OrderedRing is broken: {:?}", named(&rings[0])));
     }
     Ok(())
 }
 
-/// The ring that following the best successors from `start` ends in, beginning with its smallest id.
-fn ring_from(start: Id, next: &BTreeMap<Id, Id>) -> Vec<Id> {
-    let mut at = start;
-    for _ in 0..next.len() {
-        at = next[&at];
+/// The rings that following the best successors ends in, each from the place where it was entered first.
+fn rings(best: &[usize]) -> Vec<Vec<usize>> {
+    let mut seen_from = vec![None; best.len()];
+    let mut rings = Vec::new();
+    for start in 0..best.len() {
+        let mut at = start;
+        while seen_from[at].is_none() {
+            seen_from[at] = Some(start);
+            at = best[at];
+        }
+        if seen_from[at] == Some(start) {
+            let mut ring = vec![at];
+            while best[ring[ring.len() - 1]] != at {
+                ring.push(best[ring[ring.len() - 1]]);
+            }
+            rings.push(ring);
+        }
     }
-    let mut ring = vec![at];
-    while next[&ring[ring.len() - 1]] != at {
-        ring.push(next[&ring[ring.len() - 1]]);
-    }
-    let smallest = (0..ring.len()).min_by_key(|&i| ring[i]).unwrap_or(0);
-    ring.rotate_left(smallest);
-    ring
+    rings
 }
 
 /// After the faults have stopped: every predecessor and every successor list is exactly right.

@@ -56,8 +56,8 @@ async fn a_wrong_secret_or_none_is_refused() {
     let with = |secret: &[u8]| HelloSettings { secret: Some(secret.to_vec()), ..test_settings() };
     let (near, far) = greet_both((&alice, &with(b"right")), (&bob, &with(b"wrong")), bob.id()).await;
     assert_eq!((near, far), (Err(HelloError::Secret), Err(HelloError::Secret)));
-    let (near, _) = greet_both((&alice, &with(b"right")), (&bob, &test_settings()), bob.id()).await;
-    assert_eq!(near, Err(HelloError::Secret));
+    let (near, far) = greet_both((&alice, &with(b"right")), (&bob, &test_settings()), bob.id()).await;
+    assert_eq!((near, far), (Err(HelloError::Secret), Err(HelloError::NoSecret)));
     let (near, far) = greet_both((&alice, &with(b"right")), (&bob, &with(b"right")), bob.id()).await;
     assert!(near.is_ok() && far.is_ok(), "{near:?} {far:?}");
 }

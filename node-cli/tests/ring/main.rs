@@ -1,0 +1,8 @@
+//! The verbs that need a ring, with real processes over real WebRTC on loopback.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+
+mod errors;
+mod processes;
+mod support;
+mod verbs;

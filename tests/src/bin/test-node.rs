@@ -1,0 +1,166 @@
+//! A process that tests can kill: `test-node server PORT` is a signalling server, `test-node node URL` a node that takes commands.
+//!
+//! A line on stdin is a command, a line of JSON on stdout each answer:
+//!
+//! - `status`: the node's status.
+//! - `reach SECONDS PEER…`: dials every peer until each has echoed; says who did not.
+//! - `stream PEER`: sends numbered bytes to a peer and checks what it echoes, until `stop`, which says how it went.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use atoll::proto::Config;
+use atoll::{Id, Node};
+use atoll_signalling::{Server, Settings};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::task::JoinHandle;
+
+/// How long one try to reach a peer may take.
+const TRY: Duration = Duration::from_secs(2);
+
+/// Between two pieces of a stream.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Bytes in a piece of a stream.
+const PIECE: usize = 1024;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["server", port] => serve(port.parse()?).await,
+        ["node", url] => node(url, Config::default()).await,
+        ["node", url, fingers] => {
+            let mut config = Config::default();
+            config.fingers = fingers.parse()?;
+            node(url, config).await
+        }
+        _ => bail!("usage: test-node server PORT | node URL [FINGERS]"),
+    }
+}
+
+fn say(value: Value) {
+    println!("{value}");
+}
+
+async fn serve(port: u16) -> anyhow::Result<()> {
+    let mut settings = Settings::default();
+    settings.listen = (Ipv4Addr::LOCALHOST, port).into();
+    settings.dht = true;
+    settings.limits.connections_per_address = 1000;
+    let server = Server::bind(settings).await?;
+    say(json!({ "url": server.url(), "port": server.local_addr().port() }));
+    server.serve().await;
+    Ok(())
+}
+
+async fn node(url: &str, config: Config) -> anyhow::Result<()> {
+    let node = Node::builder().signalling(url).bind(IpAddr::V4(Ipv4Addr::LOCALHOST)).config(config).start().await?;
+    atoll_tests::echo(&node);
+    say(json!({ "id": node.id() }));
+    let mut commands = BufReader::new(tokio::io::stdin()).lines();
+    let mut stream: Option<(Arc<AtomicBool>, JoinHandle<Value>)> = None;
+    while let Some(command) = commands.next_line().await? {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        match words[..] {
+            ["status"] => say(serde_json::to_value(node.status().await.context("closed")?)?),
+            ["reach", seconds, ref peers @ ..] => {
+                say(reach(&node, Duration::from_secs(seconds.parse()?), peers).await?);
+            }
+            ["stream", peer] => {
+                let stop = Arc::new(AtomicBool::new(false));
+                let task = tokio::spawn(run_stream(node.clone(), peer.parse()?, Arc::clone(&stop)));
+                stream = Some((stop, task));
+                say(json!({ "streaming": peer }));
+            }
+            ["stop"] => {
+                let (stop, task) = stream.take().context("no stream")?;
+                stop.store(true, Ordering::Relaxed);
+                say(task.await?);
+            }
+            ["close"] => break,
+            _ => bail!("no such command: {command}"),
+        }
+    }
+    node.close().await;
+    Ok(())
+}
+
+/// Dials all peers at once, each again and again.
+async fn reach(node: &Node, limit: Duration, peers: &[&str]) -> anyhow::Result<Value> {
+    let start = Instant::now();
+    let mut tasks = Vec::new();
+    for peer in peers {
+        let (node, peer): (Node, Id) = (node.clone(), peer.parse()?);
+        let task = tokio::spawn(async move {
+            loop {
+                let said = tokio::time::timeout(TRY, atoll_tests::echoes(&node, peer, b"are you there?")).await;
+                match said.unwrap_or_else(|_| Err(format!("no echo within {TRY:?}"))) {
+                    Ok(()) => return Ok(()),
+                    Err(error) if start.elapsed() > limit => return Err(error),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        });
+        tasks.push((peer, task));
+    }
+    let mut failed = BTreeMap::new();
+    for (peer, task) in tasks {
+        if let Err(error) = task.await? {
+            failed.insert(peer.to_string(), error);
+        }
+    }
+    Ok(json!({ "failed": failed, "took_ms": start.elapsed().as_millis() as u64 }))
+}
+
+/// Sends until told to stop, checks every byte of the echo, and says how much came back and the longest silence.
+async fn run_stream(node: Node, peer: Id, stop: Arc<AtomicBool>) -> Value {
+    let socket = match node.dial(peer).await {
+        Ok(socket) => socket,
+        Err(error) => return json!({ "error": error.to_string() }),
+    };
+    let (mut reader, mut writer) = tokio::io::split(socket);
+    let sending = tokio::spawn(async move {
+        let mut sent = 0u64;
+        while !stop.load(Ordering::Relaxed) {
+            let piece: Vec<u8> = (sent..sent + PIECE as u64).map(byte_at).collect();
+            writer.write_all(&piece).await.map_err(|error| error.to_string())?;
+            sent += PIECE as u64;
+            tokio::time::sleep(TICK).await;
+        }
+        writer.shutdown().await.map_err(|error| error.to_string())?;
+        Ok::<u64, String>(sent)
+    });
+    let (mut received, mut intact, mut silence) = (0u64, true, Duration::ZERO);
+    let mut last = Instant::now();
+    let mut piece = vec![0; 64 * 1024];
+    let error = loop {
+        match reader.read(&mut piece).await {
+            Ok(0) => break None,
+            Ok(count) => {
+                intact &= piece[..count].iter().zip(received..).all(|(&byte, at)| byte == byte_at(at));
+                received += count as u64;
+                silence = silence.max(last.elapsed());
+                last = Instant::now();
+            }
+            Err(error) => break Some(error.to_string()),
+        }
+    };
+    let sent = match sending.await {
+        Ok(Ok(sent)) => json!(sent),
+        other => json!(format!("{other:?}")),
+    };
+    let silence_ms = silence.as_millis() as u64;
+    json!({ "sent": sent, "received": received, "intact": intact, "silence_ms": silence_ms, "error": error })
+}
+
+/// A pattern that shows when anything is missing, doubled or out of its place.
+fn byte_at(at: u64) -> u8 {
+    (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
+}
