@@ -19,13 +19,16 @@ const NODES: usize = 16;
 const KILLED: usize = NODES / 3;
 
 /// Own fingers of a node: few, so that not everybody has a link to everybody, and room in the budget for links on demand.
-const FINGERS: usize = 2;
+const FINGERS: usize = 1;
 
 /// How long a ring may take to form or to heal before the measurement counts as failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A stream slow enough to get no direct link, so that it depends on the nodes in between: 25 KiB a second.
 const THROUGH_HOPS: Pace = Pace { chunk: 1024, every_ms: 40, for_ms: 15_000 };
+
+/// How long a ring has to fill its fingers before anything is done to it.
+const SETTLING: Duration = Duration::from_secs(3);
 
 /// How long streams flow before anybody is killed.
 const BEFORE: Duration = Duration::from_secs(2);
@@ -34,17 +37,24 @@ const BEFORE: Duration = Duration::from_secs(2);
 const BUSY: Pace = Pace { chunk: 16 << 10, every_ms: 10, for_ms: 6000 };
 
 pub(super) async fn measure(report: &mut Report) -> anyhow::Result<()> {
-    let server = ServerProcess::start(0).await?;
-    let options = NodeOptions { fingers: Some(FINGERS), ..NodeOptions::new(&server.url) };
-    report.progress(&format!("a ring of {NODES} processes"));
-    let nodes = NodeProcess::start_all(NODES, &options)?;
-    await_ring(&nodes, PATIENCE).await?;
-    let nodes = a_third_is_killed(report, nodes).await?;
-    without_signalling(report, server, nodes, &options).await
+    a_third_is_killed(report).await?;
+    without_signalling(report).await
 }
 
-/// Kills a third, among them a node that carries a stream, and gives the survivors.
-async fn a_third_is_killed(report: &mut Report, nodes: Vec<NodeProcess>) -> anyhow::Result<Vec<NodeProcess>> {
+/// A ring of processes, and their signalling server.
+async fn start(report: &Report) -> anyhow::Result<(ServerProcess, NodeOptions, Vec<NodeProcess>)> {
+    report.progress(&format!("a ring of {NODES} processes"));
+    let server = ServerProcess::start(0).await?;
+    let options = NodeOptions { fingers: Some(FINGERS), ..NodeOptions::new(&server.url) };
+    let nodes = NodeProcess::start_all(NODES, &options)?;
+    await_ring(&nodes, PATIENCE).await?;
+    tokio::time::sleep(SETTLING).await;
+    Ok((server, options, nodes))
+}
+
+/// Kills a third, among them the nodes that carry a stream.
+async fn a_third_is_killed(report: &mut Report) -> anyhow::Result<()> {
+    let (_server, _, nodes) = start(report).await?;
     let before = places(&nodes).await?;
     let Relayed { from, to, hops } =
         relayed_pair(&nodes, &before).await?.context("all pairs have a link of their own")?;
@@ -76,7 +86,7 @@ async fn a_third_is_killed(report: &mut Report, nodes: Vec<NodeProcess>) -> anyh
     report.add(figure.with("pairs_never", missing).with("pairs_never_later", unreachable_again));
     let name = format!("kill -9 of {KILLED} of {NODES}: bytes lost of a stream between survivors");
     report.add(lost(name, &flow).with("links_before", hops.len() + 1).with("hops_killed", hops.len().min(KILLED)));
-    Ok(survivors.into_iter().map(|(node, _)| node).collect())
+    Ok(())
 }
 
 /// Two nodes, and those in between.
@@ -128,14 +138,10 @@ fn lost(name: String, flow: &Flow) -> Figure {
 }
 
 /// Kills the signalling server, then a node; makes a link; and brings the server back for a newcomer.
-async fn without_signalling(
-    report: &mut Report,
-    server: ServerProcess,
-    mut nodes: Vec<NodeProcess>,
-    options: &NodeOptions,
-) -> anyhow::Result<()> {
+async fn without_signalling(report: &mut Report) -> anyhow::Result<()> {
+    let (server, options, mut nodes) = start(report).await?;
     report.progress("kill -9 of the signalling server");
-    let before = await_ring(&nodes, PATIENCE).await?;
+    let before = places(&nodes).await?;
     let port = server.port()?;
     let flow = {
         let pace = Pace { for_ms: 5000, ..THROUGH_HOPS };
@@ -159,7 +165,7 @@ async fn without_signalling(
 
     let begun = Instant::now();
     let _server = ServerProcess::start(port).await?;
-    nodes.push(NodeProcess::start(options)?);
+    nodes.push(NodeProcess::start(&options)?);
     await_ring(&nodes, PATIENCE).await?;
     let figure =
         Figure::new("signalling server back: a newcomer is in the same ring", begun.elapsed().as_secs_f64(), "s");

@@ -29,7 +29,7 @@ const ROUNDS: usize = 5;
 const ROUND_TRIPS: usize = 1000;
 
 /// Bytes sent in a round, by the length of the messages.
-const FLOWS: [(usize, usize); 3] = [(MAX_MESSAGE, 32 << 20), (1200, 16 << 20), (100, 4 << 20)];
+const FLOWS: [(usize, usize); 3] = [(MAX_MESSAGE, 64 << 20), (1200, 16 << 20), (100, 4 << 20)];
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use atoll::Node;
 
-use super::child::NodeOptions;
+use super::child::{NodeOptions, Place};
 use super::children::{NodeProcess, await_ring};
 use super::link;
 use super::process::{Memory, living_tasks, open_files, own_memory};
@@ -29,6 +29,9 @@ const FLAT: f64 = 1.0;
 /// How long closed links may take to vanish.
 const SETTLING: Duration = Duration::from_secs(10);
 
+/// How long a node of a small ring may take to have links with all the others. After that busy sessions ask for them.
+const NATURALLY: Duration = Duration::from_secs(10);
+
 /// How long anything else may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -48,26 +51,38 @@ async fn node_with_links(report: &mut Report) -> anyhow::Result<()> {
     let weighed = [NodeProcess::start(&NodeOptions::new(&server.url))?];
     let alone = await_ring(&weighed, PATIENCE).await?.remove(0);
     let peers = server.ring(LINKS).await;
-    // Neighbours link by themselves; a busy session makes sure that everybody does.
-    futures::future::join_all(peers.iter().map(|peer| services::flow(peer.sessions(), alone.id, BUSY))).await;
-    let begun = Instant::now();
-    let linked = loop {
-        let place = weighed[0].place().await?;
-        if place.peers.len() >= LINKS {
-            break place;
+    let (linked, how) = match await_links(&weighed[0], NATURALLY).await? {
+        Some(place) => (place, "by the ring"),
+        None => {
+            let streams = peers.iter().map(|peer| services::flow(peer.sessions(), alone.id, BUSY));
+            futures::future::join_all(streams).await;
+            let linked = await_links(&weighed[0], PATIENCE).await?;
+            (linked.with_context(|| format!("the node does not get {LINKS} links"))?, "for busy sessions")
         }
-        ensure!(begun.elapsed() < PATIENCE, "the node has {} links, not {LINKS}", place.peers.len());
-        tokio::time::sleep(Duration::from_millis(100)).await;
     };
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let figure =
         Figure::new(format!("a node process with {LINKS} links, resident"), megabytes(linked.memory.resident), "MB");
-    let figure = figure.at_most(15.0).with("links", linked.peers.len());
+    let figure = figure.at_most(15.0).with("links", linked.peers.len()).with("made", how);
     let figure = figure.with_number("allocated_MB", megabytes(linked.memory.anonymous));
     let figure = figure.with_number("without_links_MB", megabytes(alone.memory.resident));
     report.add(figure.with_number("without_links_allocated_MB", megabytes(alone.memory.anonymous)));
     close(&peers).await;
     Ok(())
+}
+
+async fn await_links(node: &NodeProcess, limit: Duration) -> anyhow::Result<Option<Place>> {
+    let begun = Instant::now();
+    while begun.elapsed() < limit {
+        let place = node.place().await?;
+        if place.peers.len() >= LINKS {
+            // What setting them up took is given back.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            return Ok(Some(node.place().await?));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(None)
 }
 
 async fn links_opened_and_closed(report: &mut Report) -> anyhow::Result<()> {
@@ -98,10 +113,15 @@ async fn sockets_opened_and_closed(report: &mut Report) -> anyhow::Result<()> {
     let nodes = server.ring(2).await;
     await_one_ring(&nodes, PATIENCE).await.map_err(anyhow::Error::msg)?;
     services::serve(nodes[1].sessions())?;
+    let (near, far) = (nodes[0].sessions(), nodes[1].sessions());
     let open_and_close = async || {
-        services::call(nodes[0].sessions(), nodes[1].id()).await?;
-        let session = nodes[0].sessions().get(nodes[1].id()).context("the session is gone already")?;
+        services::call(near, far.id()).await?;
+        let session = near.get(far.id()).context("the session is gone already")?;
+        let other_end = far.get(near.id());
         session.close();
+        if let Some(other_end) = other_end {
+            tokio::time::timeout(PATIENCE, other_end.closed()).await.context("the other end does not close")?;
+        }
         anyhow::Ok(())
     };
     for _ in 0..WARM_UP {

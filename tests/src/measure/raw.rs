@@ -117,13 +117,9 @@ impl RawEnd {
     /// Echoes messages of at most [`ECHOED`] bytes, swallows longer ones, until the channel closes.
     pub(super) async fn serve(self) {
         while let Some(event) = self.channel.poll().await {
-            match event {
-                DataChannelEvent::OnMessage(message) if message.data.len() <= ECHOED => {
-                    if self.channel.send(message.data).await.is_err() {
-                        return;
-                    }
-                }
-                _ => {}
+            let DataChannelEvent::OnMessage(message) = event else { continue };
+            if message.data.len() <= ECHOED && self.channel.send(message.data).await.is_err() {
+                return;
             }
         }
     }

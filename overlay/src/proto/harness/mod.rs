@@ -271,22 +271,20 @@ impl World {
 
     fn happen(&mut self, at: usize, what: What) {
         match what {
-            What::AskServer => return self.serve(at),
+            What::AskServer => self.serve(at),
             What::Frame { at: stored, link } => {
                 let frame = self.frames.remove(&stored).expect("stored when it was sent");
                 if self.nodes[at].alive && self.wires.contains_key(&(at, link)) {
                     self.input(at, Input::Frame { link, frame });
                 }
-                return;
             }
             What::Signal { from, at: stored } => {
                 let dial = self.dials.remove(&stored).expect("stored when it was sent");
                 if self.nodes[at].alive {
                     self.input(at, Input::Signal { from, dial });
                 }
-                return;
             }
-            _ if !self.nodes[at].alive => return,
+            _ if !self.nodes[at].alive => {}
             What::Members { found, members } => self.input(at, Input::Members { found, members }),
             What::LinkUp { link } => {
                 if let Some(&(peer, _)) = self.wires.get(&(at, link)) {
