@@ -29,9 +29,7 @@ impl TestServer {
 
     /// Starts one on this port.
     pub async fn start_at(port: u16) -> Self {
-        let mut settings = Settings::default();
-        settings.listen = (Ipv4Addr::LOCALHOST, port).into();
-        settings.dht = true;
+        let mut settings = Settings { listen: (Ipv4Addr::LOCALHOST, port).into(), dht: true, ..Settings::default() };
         settings.limits.connections_per_address = 10_000;
         let server = Server::bind(settings).await.expect("a port of loopback");
         let (url, handle) = (server.url(), server.handle());

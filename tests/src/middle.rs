@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 /// What becomes of a message, and what else is to be said.
 pub trait Schemer: Send + Sync + 'static {
     /// A message on its way from a node to the server; `None` keeps it back.
-    fn from_node(&self, message: NodeMessage, _node: &Mouth) -> Option<NodeMessage> {
+    fn on_node_message(&self, message: NodeMessage, _node: &Mouth) -> Option<NodeMessage> {
         Some(message)
     }
 
@@ -60,7 +60,7 @@ async fn pass(stream: TcpStream, real: String, schemer: Arc<dyn Schemer>) -> Opt
             message = node.next() => match message?.ok()? {
                 Message::Text(text) => {
                     let message = NodeMessage::parse(&text).ok()?;
-                    if let Some(message) = schemer.from_node(message, &mouth) {
+                    if let Some(message) = schemer.on_node_message(message, &mouth) {
                         server.send(Message::text(message.to_json())).await.ok()?;
                     }
                 }

@@ -50,7 +50,7 @@ async fn assert_no_link(nodes: &[&Node]) {
 struct Swapper(AtomicU64);
 
 impl Schemer for Swapper {
-    fn from_node(&self, message: NodeMessage, _node: &Mouth) -> Option<NodeMessage> {
+    fn on_node_message(&self, message: NodeMessage, _node: &Mouth) -> Option<NodeMessage> {
         let NodeMessage::Relay(relay) = &message else { return Some(message) };
         let dial: Dial = relay.payload.read()?;
         let Step::Describe(text) = &dial.step else { return Some(message) };
@@ -147,7 +147,7 @@ async fn pump(mut from: Link, to: LinkSender) {
 }
 
 impl Schemer for Middle {
-    fn from_node(&self, message: NodeMessage, node: &Mouth) -> Option<NodeMessage> {
+    fn on_node_message(&self, message: NodeMessage, node: &Mouth) -> Option<NodeMessage> {
         if let NodeMessage::Register(register) = &message {
             self.mouths.lock().unwrap().insert(register.key.id(), node.clone());
         }
@@ -206,7 +206,7 @@ struct Impostor {
 }
 
 impl Schemer for Impostor {
-    fn from_node(&self, message: NodeMessage, _node: &Mouth) -> Option<NodeMessage> {
+    fn on_node_message(&self, message: NodeMessage, _node: &Mouth) -> Option<NodeMessage> {
         match message {
             NodeMessage::Relay(mut relay) if relay.to == self.victim => {
                 relay.to = self.impostor;

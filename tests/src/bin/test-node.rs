@@ -52,8 +52,7 @@ fn say(value: Value) {
 }
 
 async fn serve(port: u16) -> anyhow::Result<()> {
-    let mut settings = Settings::default();
-    settings.listen = (Ipv4Addr::LOCALHOST, port).into();
+    let mut settings = Settings { listen: (Ipv4Addr::LOCALHOST, port).into(), ..Settings::default() };
     settings.dht = true;
     settings.limits.connections_per_address = 1000;
     let server = Server::bind(settings).await?;

@@ -1,0 +1,129 @@
+//! What the protocol wants done: links set up and closed, steps relayed, answers given.
+
+use super::*;
+
+impl Driver {
+    pub(super) fn on_link_closed(&mut self, link: LinkId, reason: CloseReason) {
+        let Some(open) = self.links.remove(&link) else { return };
+        tracing::debug!(peer = %open.peer.id, %reason, "link closed");
+        self.routes.clear();
+        self.input(Input::LinkDown { link });
+        self.drain();
+    }
+
+    pub(super) fn on_setup(&mut self, event: Event) {
+        match event {
+            Event::Describe { link, description } => self.input(Input::Describe { link, description }),
+            Event::SetUp { link, result } => {
+                let Some(attempt) = self.attempts.remove(&link) else { return };
+                match result {
+                    Ok((opened, peer)) => self.on_open(link, opened, peer),
+                    Err(error) => {
+                        tracing::debug!(peer = %attempt.peer, %error, "a link did not open");
+                        let (peer, reason) = (attempt.peer, error.to_string());
+                        let _ = self.events.send(match error {
+                            SetupError::Hello(_) => NodeEvent::PeerRefused { peer, reason },
+                            _ => NodeEvent::LinkFailed { peer, reason },
+                        });
+                        self.input(Input::LinkDown { link });
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_open(&mut self, link: LinkId, opened: Link, peer: Peer) {
+        let sender = opened.forward(LinkKey(u64::from(link.0)), self.inbox_in.clone());
+        self.links.insert(link, OpenLink { peer, sender });
+        self.routes.clear();
+        self.input(Input::LinkUp { link, role: peer.role });
+    }
+
+    /// Carries out what the protocol wants.
+    pub(super) fn drain(&mut self) {
+        while let Some(output) = self.proto.poll_output() {
+            match output {
+                Output::Send { link, frame } => {
+                    let channel = if frame.header.kind >= kind::FIRST_DATAGRAM { Channel::Data } else { Channel::Ring };
+                    self.send(link, channel, frame.encode());
+                }
+                Output::Signal { to, dial } => {
+                    if self.server.relay(to, dial).is_err() {
+                        tracing::debug!(%to, "the signalling client is busy; a step of a dial is lost");
+                    }
+                }
+                Output::FindMembers => {
+                    let _ = self.server.find_members();
+                }
+                Output::Connect { link, peer, offers } => self.connect(link, peer, offers),
+                Output::Described { link, description } => {
+                    if let Some(attempt) = self.attempts.get(&link) {
+                        let _ = attempt.descriptions.try_send(description);
+                    }
+                }
+                Output::Close { link } => self.close(link),
+                Output::Datagram { from, packet, .. } => {
+                    if let Some(port) = &self.port {
+                        port.deliver(from, packet);
+                    }
+                }
+                Output::Unreachable { peer, nobody } => self.on_unreachable(peer, nobody),
+                Output::Answer { token, answer } => {
+                    if let Some(reply) = self.replies.remove(&token) {
+                        let _ = reply.send(answer);
+                    }
+                }
+                Output::Event(event) => self.on_ring_event(event),
+            }
+        }
+    }
+
+    pub(super) fn connect(&mut self, link: LinkId, peer: Id, offers: bool) {
+        let (descriptions_in, descriptions) = mpsc::channel(MAX_DESCRIPTIONS);
+        let setup = Setup {
+            link,
+            peer,
+            offers,
+            transport: self.transport.clone(),
+            identity: self.identity.clone(),
+            hello: self.hello.clone(),
+            descriptions,
+            events: self.setup_in.clone(),
+        };
+        let task = tokio::spawn(setup.run()).abort_handle();
+        self.attempts.insert(link, Attempt { peer, begun: Instant::now(), descriptions: descriptions_in, task });
+    }
+
+    pub(super) fn close(&mut self, link: LinkId) {
+        if let Some(attempt) = self.attempts.remove(&link) {
+            attempt.task.abort();
+            if attempt.begun.elapsed() >= GAVE_WAY {
+                let reason = "it did not open in time".to_owned();
+                let _ = self.events.send(NodeEvent::LinkFailed { peer: attempt.peer, reason });
+            }
+        }
+        if let Some(open) = self.links.remove(&link) {
+            open.sender.close();
+            self.routes.clear();
+            if self.closed.is_some() {
+                self.leaving.push(open.sender);
+            }
+        }
+    }
+
+    pub(super) fn on_unreachable(&mut self, peer: Id, nobody: bool) {
+        self.routes.forget(peer);
+        if let Some(port) = &self.port {
+            port.fail(peer, if nobody { Unreachable::NoSuchPeer } else { Unreachable::NoRoute });
+        }
+    }
+
+    pub(super) fn on_ring_event(&mut self, event: RingEvent) {
+        let due = tokio::time::Instant::now() + STATUS_DELAY;
+        self.status_due.get_or_insert(due);
+        if event == RingEvent::Joined {
+            self.tell_status();
+        }
+        let _ = self.events.send(NodeEvent::Ring(event));
+    }
+}
