@@ -87,9 +87,8 @@ async fn nodes_that_come_and_go_leave_nothing_behind() {
     let _alone = ALONE.lock().await;
     let server = TestServer::start().await;
     // A farewell that is lost leaves a session until its peer has been silent for too long: here that is soon.
-    let mut sessions = Settings::default();
-    sessions.silence_timeout = Duration::from_secs(3);
-    sessions.keep_alive = Duration::from_secs(1);
+    let (silence_timeout, keep_alive) = (Duration::from_secs(3), Duration::from_secs(1));
+    let sessions = Settings { silence_timeout, keep_alive, ..Settings::default() };
     let stay = server.node().sessions(sessions).start().await.expect("a node");
     atoll_tests::echo(&stay);
     let visit = async || {
