@@ -1,6 +1,24 @@
 //! Frames between the links, the protocol and the sessions.
 
-use super::*;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use super::carrier::{UNROUTED_PACKETS, Unrouted};
+use super::{Driver, KnownVia};
+use crate::id::Id;
+use crate::net::link::{Channel, LinkEvent, LinkKey, SendError};
+use crate::proto::{Hop, Input, LinkId};
+use crate::wire::{Frame, Header, kind};
+
+/// Leaves whose neighbour is remembered, to answer their session packets, at most.
+const MAX_VIAS: usize = 1024;
+
+/// A node that spoke through one neighbour is not answered through another for so long.
+const VIA_STEADY: Duration = Duration::from_secs(5);
+
+/// Frames taken from the links before anything else gets a turn.
+const BATCH: usize = 64;
 
 impl Driver {
     /// Handles a run of events without going back to the scheduler for each.

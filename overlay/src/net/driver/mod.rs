@@ -13,24 +13,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use self::carrier::{RingCarrier, Routes, UNROUTED_PACKETS, Unrouted};
-use self::setup::{MAX_DESCRIPTIONS, Setup, SetupError};
+use self::setup::SetupError;
 use crate::id::Id;
 use crate::key::{Identity, PeerKey};
 use crate::net::link::hello::{HelloSettings, Peer};
-use crate::net::link::{
-    Channel, CloseReason, Link, LinkEvent, LinkKey, LinkSender, LinkSettings, SendError, Transport, native,
-};
-use crate::net::session::{Port, Unreachable};
+use crate::net::link::{Link, LinkEvent, LinkSender, LinkSettings, Transport, native};
+use crate::net::session::Port;
 use crate::net::signal::{SignallingClient, SignallingEvent, SignallingHandle};
 use crate::node::{Counters, NodeEvent, NodeStatus, PeerInfo};
-use crate::proto::{Answer, Event as RingEvent, Finger, Hop, Input, LinkId, Output, Proto, Time, Token};
+use crate::proto::{Answer, Finger, Input, LinkId, Proto, Time, Token};
 use crate::signalling::Status;
-use crate::wire::{Frame, Header, kind};
 
 /// Frames of all links that wait for the driver, at most.
 const INBOX: usize = 1024;
@@ -41,23 +37,8 @@ pub(crate) const COMMANDS: usize = 256;
 /// Answers that links being set up may owe the driver, at most.
 const SETUP_EVENTS: usize = 256;
 
-/// Leaves whose neighbour is remembered, to answer their session packets, at most.
-const MAX_VIAS: usize = 1024;
-
-/// A node that spoke through one neighbour is not answered through another for so long.
-const VIA_STEADY: Duration = Duration::from_secs(5);
-
-/// How long changes of the ring are gathered before the signalling server is told.
-const STATUS_DELAY: Duration = Duration::from_millis(200);
-
 /// How long [`Command::Close`] waits for the farewells to leave.
 const FAREWELL: Duration = Duration::from_millis(500);
-
-/// An attempt at a link that the protocol ends sooner than this gave way to another; later, it has failed.
-const GAVE_WAY: Duration = Duration::from_secs(1);
-
-/// Frames taken from the links before anything else gets a turn.
-const BATCH: usize = 64;
 
 /// What a node asks of its driver.
 pub(crate) enum Command {

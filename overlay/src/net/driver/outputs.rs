@@ -1,6 +1,24 @@
 //! What the protocol wants done: links set up and closed, steps relayed, answers given.
 
-use super::*;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::setup::{MAX_DESCRIPTIONS, Setup, SetupError};
+use super::{Attempt, Driver, Event, OpenLink};
+use crate::id::Id;
+use crate::net::link::hello::Peer;
+use crate::net::link::{Channel, CloseReason, Link, LinkKey};
+use crate::net::session::Unreachable;
+use crate::node::NodeEvent;
+use crate::proto::{Event as RingEvent, Input, LinkId, Output};
+use crate::wire::kind;
+
+/// How long changes of the ring are gathered before the signalling server is told.
+const STATUS_DELAY: Duration = Duration::from_millis(200);
+
+/// An attempt at a link that the protocol ends sooner than this gave way to another; later, it has failed.
+const GAVE_WAY: Duration = Duration::from_secs(1);
 
 impl Driver {
     pub(super) fn on_link_closed(&mut self, link: LinkId, reason: CloseReason) {
