@@ -29,6 +29,40 @@ struct Traffic {
     idle: Option<u32>,
 }
 
+/// What is to be done about a session's direct link.
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    Want,
+    Release,
+}
+
+impl Traffic {
+    /// Looks at a session that has moved `bytes` in all.
+    fn look(&mut self, bytes: u64) -> Option<Change> {
+        let moved = bytes.saturating_sub(self.bytes);
+        self.bytes = bytes;
+        match self.idle {
+            None if moved >= BUSY => {
+                self.idle = Some(0);
+                Some(Change::Want)
+            }
+            Some(_) if moved >= BUSY => {
+                self.idle = Some(0);
+                None
+            }
+            Some(idle) if idle + 1 >= IDLE_AFTER => {
+                self.idle = None;
+                Some(Change::Release)
+            }
+            Some(idle) => {
+                self.idle = Some(idle + 1);
+                None
+            }
+            None => None,
+        }
+    }
+}
+
 /// Runs until the node is gone.
 pub(super) async fn keep(sessions: Sessions, commands: mpsc::WeakSender<Command>) {
     // The sessions must not live on because this task looks at them.
@@ -43,26 +77,37 @@ pub(super) async fn keep(sessions: Sessions, commands: mpsc::WeakSender<Command>
             let peer = session.peer();
             let stats = session.stats();
             let mut traffic = known.remove(&peer).unwrap_or_default();
-            let moved = (stats.sent_bytes + stats.received_bytes).saturating_sub(traffic.bytes);
-            traffic.bytes += moved;
-            match traffic.idle {
-                None if moved >= BUSY => {
-                    traffic.idle = Some(0);
-                    let _ = commands.try_send(Command::WantDirect(peer));
-                }
-                Some(_) if moved >= BUSY => traffic.idle = Some(0),
-                Some(idle) if idle >= IDLE_AFTER => {
-                    traffic.idle = None;
-                    let _ = commands.try_send(Command::ReleaseDirect(peer));
-                }
-                Some(idle) => traffic.idle = Some(idle + 1),
-                None => {}
-            }
+            // When the driver is too busy for this, the session goes on as it did.
+            let _ = match traffic.look(stats.sent_bytes + stats.received_bytes) {
+                Some(Change::Want) => commands.try_send(Command::WantDirect(peer)),
+                Some(Change::Release) => commands.try_send(Command::ReleaseDirect(peer)),
+                None => Ok(()),
+            };
             seen.insert(peer, traffic);
         }
         for (peer, _) in known.into_iter().filter(|(_, traffic)| traffic.idle.is_some()) {
             let _ = commands.try_send(Command::ReleaseDirect(peer));
         }
         known = seen;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_session_gets_a_link_and_an_idle_one_gives_it_back() {
+        let mut traffic = Traffic::default();
+        assert_eq!(traffic.look(BUSY - 1), None, "little traffic");
+        assert_eq!(traffic.look(BUSY - 1 + BUSY), Some(Change::Want));
+        let mut total = 2 * BUSY;
+        for second in 0..3 * IDLE_AFTER {
+            total += if second % (IDLE_AFTER - 1) == 0 { BUSY } else { 1 };
+            assert_eq!(traffic.look(total), None, "busy every now and then, after {second} s");
+        }
+        let quiet = (0..IDLE_AFTER).map(|_| traffic.look(total)).filter(Option::is_some).collect::<Vec<_>>();
+        assert_eq!(quiet, [Some(Change::Release)]);
+        assert_eq!(traffic.look(total), None, "given back once");
     }
 }

@@ -217,6 +217,23 @@ fn two_nodes_that_dial_each_other_at_once_get_one_link() {
     }
 }
 
+#[test]
+fn a_direct_link_that_is_released_closes_at_both_ends() {
+    let mut world = ring_of(60, 16, 95);
+    world.run_for(30 * S);
+    let (a, b) = unlinked_pair(&world);
+    let (id_a, id_b) = (world.nodes[a].proto.id(), world.nodes[b].proto.id());
+    let linked = |world: &World, at: usize, peer: Id| world.nodes[at].proto.peers().any(|linked| linked.id == peer);
+    world.input(a, Input::WantDirect(id_b));
+    world.await_that("linked", 5 * S, move |world| linked(world, a, id_b) && linked(world, b, id_a));
+    world.input(a, Input::ReleaseDirect(id_b));
+    world.await_that("released", S, move |world| !linked(world, a, id_b) && !linked(world, b, id_a));
+    world.input(a, Input::Trace { token: super::Token(1), peer: id_b });
+    world.run_for(S);
+    let answer = world.nodes[a].answers.get(&1);
+    assert!(matches!(answer, Some(Answer::Trace(Ok(hops))) if hops.len() > 1), "over the ring again: {answer:?}");
+}
+
 fn unlinked_pair(world: &World) -> (usize, usize) {
     let living = world.indexes();
     let linked = |a: usize, b: usize| world.nodes[a].proto.peers().any(|peer| peer.id == world.nodes[b].proto.id());
