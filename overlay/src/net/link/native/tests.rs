@@ -240,6 +240,7 @@ async fn a_peer_that_falls_silent_is_lost() {
             let (answering, answer) = b.answer(&offer_from.await.unwrap()).await.unwrap();
             answer_to.send(answer).unwrap();
             let mut far = answering.open().await.unwrap();
+            far.sender().try_send(Channel::Ring, frame("open")).unwrap();
             assert!(far.recv().await.is_some());
             std::mem::forget(far);
         });
@@ -247,7 +248,8 @@ async fn a_peer_that_falls_silent_is_lost() {
     let (dialling, offer) = a.offer().await.unwrap();
     offer_to.send(offer).unwrap();
     dialling.accept(&answer_from.await.unwrap()).await.unwrap();
-    let near = soon("link", dialling.open()).await.unwrap();
+    let mut near = soon("link", dialling.open()).await.unwrap();
+    assert!(soon("frame", near.recv()).await.is_some());
     near.sender().try_send(Channel::Ring, frame("last words")).unwrap();
     assert_eq!(soon("loss", near.sender().closed()).await, CloseReason::Lost);
     assert_eq!(near.sender().try_send(Channel::Ring, frame("hello?")), Err(SendError::Closed));
