@@ -56,7 +56,7 @@ async fn ask(args: &StatusArgs, node: &NodeArgs) -> anyhow::Result<(Seen, Value)
             None => ask_any(visit).await?,
         };
         let seen: Seen = serde_json::from_slice(&raw).context("the peer sent a status that makes no sense")?;
-        // Only the known parts, for programs too: what else came was not checked.
+        // Programs get the object as it came, with what a later version added; only the known parts were checked.
         let value = serde_json::from_slice(&raw)?;
         Ok((seen, value))
     })
