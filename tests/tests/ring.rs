@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use atoll_tests::{TestServer, await_one_ring};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use atoll::net::session::SessionError;
+use atoll_tests::{TestServer, await_one_ring, echo, echoes};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_start_at_once_are_one_ring_and_any_two_talk() {
@@ -13,31 +13,32 @@ async fn nodes_that_start_at_once_are_one_ring_and_any_two_talk() {
     let joined = begun.elapsed();
     let took = await_one_ring(&nodes, Duration::from_secs(20)).await.expect("one ring");
     println!("joined after {joined:?}, one ring {took:?} later");
-    for listening in &nodes {
-        let mut listener = listening.listen().expect("nobody else listens");
-        tokio::spawn(async move {
-            while let Some(mut socket) = listener.accept().await {
-                tokio::spawn(async move {
-                    let mut said = Vec::new();
-                    let _ = socket.read_to_end(&mut said).await;
-                    let _ = socket.write_all(&said).await;
-                    let _ = socket.shutdown().await;
-                });
-            }
-        });
-    }
+    nodes.iter().for_each(echo);
     for from in &nodes {
         for to in nodes.iter().filter(|to| to.id() != from.id()) {
-            let mut socket =
-                from.dial(to.id()).await.unwrap_or_else(|e| panic!("{} dials {}: {e}", from.id(), to.id()));
-            socket.write_all(b"echo").await.expect("written");
-            socket.shutdown().await.expect("finished");
-            let mut said = Vec::new();
-            socket.read_to_end(&mut said).await.expect("read");
-            assert_eq!(said, b"echo");
+            echoes(from, to.id(), b"echo").await.expect("an echo");
         }
     }
     for node in &nodes {
         node.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_leaves_ends_its_sessions_at_the_other_ends_too() {
+    let server = TestServer::start().await;
+    let stay = server.node().start().await.expect("a node");
+    echo(&stay);
+    let mut late = Vec::new();
+    for visit in 0..15 {
+        let visitor = server.node().start().await.expect("a node that joins");
+        echoes(&visitor, stay.id(), b"hello").await.expect("an echo");
+        let session = stay.sessions().get(visitor.id()).expect("the session of the echo");
+        let (why, ()) = tokio::join!(tokio::time::timeout(Duration::from_secs(1), session.closed()), visitor.close());
+        match why {
+            Ok(SessionError::PeerClosed) => {}
+            other => late.push(format!("visit {visit}: {other:?}")),
+        }
+    }
+    assert!(late.is_empty(), "the sessions of these went on: {late:#?}");
 }
