@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use quinn::{RecvStream, SendStream};
+use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::carrier::lock;
+use super::congestion;
 use super::error::{SessionError, close, reset};
 use super::listener::Listeners;
 use super::stream::{Socket, header, read_header};
@@ -108,8 +109,13 @@ impl Session {
 
     /// Ends the session and every socket in it, at once. Bytes not yet acknowledged are lost.
     pub fn close(&self) {
+        self.close_with(close::DONE);
+    }
+
+    /// The same, with this code for the peer.
+    pub(super) fn close_with(&self, code: VarInt) {
         lock(&self.0.usage).closing = true;
-        self.0.connection.close(close::DONE, b"");
+        congestion::close(&self.0.connection, code);
     }
 
     /// What the session has done so far.
@@ -161,7 +167,7 @@ impl Session {
                 },
                 () = sleep_until(self.idle_deadline()) => {
                     if self.retire_if_idle() {
-                        self.0.connection.close(close::IDLE, b"");
+                        congestion::close(&self.0.connection, close::IDLE);
                         return;
                     }
                 }

@@ -18,6 +18,7 @@
 
 mod address;
 mod carrier;
+mod congestion;
 mod error;
 mod listener;
 mod live;
@@ -31,6 +32,7 @@ mod transport;
 
 pub use address::{address_of, id_of};
 pub use carrier::{Carrier, INCOMING_BYTES, INCOMING_PACKETS, MAX_BATCH, Packets};
+pub use congestion::Congestion;
 pub use error::{ListenError, SessionError, SocketError, Unreachable};
 pub use listener::Listener;
 pub use live::{Session, SessionStats};
@@ -39,7 +41,7 @@ pub use sessions::{Sessions, WeakSessions};
 pub use stream::{FINISH_TIMEOUT, MAX_NAME, Socket, SocketReader, SocketWriter};
 pub use tls::ALPN;
 pub use transport::{
-    Congestion, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_PEER, MAX_PACKET,
+    HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_PEER, MAX_PACKET,
     MAX_SESSIONS_PER_PEER, MIN_PACKET, SILENCE_TIMEOUT, Settings,
 };
 

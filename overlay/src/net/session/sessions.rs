@@ -199,11 +199,7 @@ impl Inner {
     }
 
     fn shut_down(&self) {
-        {
-            let mut table = lock(&self.table);
-            table.closed = true;
-            table.abort_all(&SessionError::Closed);
-        }
+        lock(&self.table).shut_down();
         self.listeners.close();
         self.endpoint.close(close::SHUT_DOWN, b"");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::error::SessionError;
+use super::error::{SessionError, close};
 use super::live::Session;
 use crate::id::Id;
 
@@ -24,8 +24,8 @@ pub(super) struct Table {
 struct Peer {
     current: Option<Session>,
     attempt: Option<Attempt>,
-    /// Sessions, the current one among them.
-    sessions: usize,
+    /// All that have not ended, the current one among them.
+    sessions: Vec<Session>,
     /// Handshakes that the peer began.
     handshakes: usize,
 }
@@ -77,16 +77,19 @@ impl Table {
         }
     }
 
-    /// Ends all dials.
-    pub(super) fn abort_all(&mut self, error: &SessionError) {
+    /// No dial any more, no session: ends all of them.
+    pub(super) fn shut_down(&mut self) {
+        self.closed = true;
         let peers: Vec<Id> = self.peers.keys().copied().collect();
-        peers.into_iter().for_each(|peer| self.abort(peer, error.clone()));
+        peers.into_iter().for_each(|peer| self.abort(peer, SessionError::Closed));
+        let sessions = self.peers.values().flat_map(|peer| &peer.sessions);
+        sessions.for_each(|session| session.close_with(close::SHUT_DOWN));
     }
 
     /// A handshake is done. Decides which session serves the peer, and answers those who wait.
     pub(super) fn insert(&mut self, session: &Session, own: Id, glare: Duration) {
         let peer = self.peers.entry(session.peer()).or_default();
-        peer.sessions += 1;
+        peer.sessions.push(session.clone());
         match peer.current.take().filter(Session::is_open) {
             Some(current) if !replaces(session, &current, own, glare) => {
                 session.supersede();
@@ -112,7 +115,7 @@ impl Table {
     pub(super) fn remove(&mut self, session: &Session) {
         let id = session.peer();
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.sessions -= 1;
+            peer.sessions.retain(|other| !other.is_same(session));
             if peer.current.as_ref().is_some_and(|current| current.is_same(session)) {
                 peer.current = None;
             }
@@ -122,7 +125,7 @@ impl Table {
 
     /// Sessions with `peer`, old ones too.
     pub(super) fn sessions(&self, peer: Id) -> usize {
-        self.peers.get(&peer).map_or(0, |peer| peer.sessions)
+        self.peers.get(&peer).map_or(0, |peer| peer.sessions.len())
     }
 
     /// Handshakes that `peer` has begun.
@@ -148,7 +151,7 @@ impl Table {
     }
 
     fn tidy(&mut self, id: Id) {
-        let unused = |peer: &Peer| peer.attempt.is_none() && peer.sessions == 0 && peer.handshakes == 0;
+        let unused = |peer: &Peer| peer.attempt.is_none() && peer.sessions.is_empty() && peer.handshakes == 0;
         if self.peers.get(&id).is_some_and(unused) {
             self.peers.remove(&id);
         }

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::congestion::{BbrConfig, ControllerFactory, CubicConfig};
 use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig, MtuDiscoveryConfig, VarInt};
 use quinn::{ServerConfig, TransportConfig, ValidationTokenConfig};
 use ring::{digest, hmac};
 
+use super::congestion::Congestion;
 use super::error::SessionError;
 use crate::key::Identity;
 
@@ -48,19 +48,6 @@ const INCOMING_BUFFER: u64 = 32 << 10;
 
 /// The round trip that is assumed before one is measured: a lost first packet is sent again after three of them.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
-
-/// How fast to send: what to do about lost packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Congestion {
-    /// CUBIC (RFC 9438): slows down when packets are lost, and fills the queues on its way until they are.
-    #[default]
-    Cubic,
-    /// BBR (draft-cardwell-iccrg-bbr-congestion-control): goes by measured bandwidth and round trip. Alone on its way it
-    /// bore random loss better than CUBIC and left queues shorter; how several share a way is not measured, and `quinn`
-    /// calls its implementation experimental: so it is not the default.
-    Bbr,
-}
 
 /// The limits of a node's sessions. Start from [`Settings::default`].
 #[derive(Debug, Clone)]
@@ -116,10 +103,6 @@ impl Settings {
         let silence = self.silence_timeout.try_into().map_err(|_| SessionError::Settings("silence_timeout"))?;
         let mut mtu = MtuDiscoveryConfig::default();
         mtu.upper_bound(self.max_packet.clamp(MIN_PACKET, MAX_PACKET));
-        let congestion: Arc<dyn ControllerFactory + Send + Sync> = match self.congestion {
-            Congestion::Cubic => Arc::new(CubicConfig::default()),
-            Congestion::Bbr => Arc::new(BbrConfig::default()),
-        };
         let mut transport = TransportConfig::default();
         transport
             .initial_mtu(MIN_PACKET)
@@ -132,7 +115,7 @@ impl Settings {
             .send_window(self.send_window.into())
             .max_idle_timeout(Some(silence))
             .keep_alive_interval(Some(self.keep_alive))
-            .congestion_controller_factory(congestion)
+            .congestion_controller_factory(self.congestion.factory())
             .datagram_receive_buffer_size(None)
             // It would show every hop the round trip of the whole path.
             .allow_spin(false);

@@ -106,6 +106,29 @@ async fn closing_tells_the_peer_and_ends_all_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ends_in_mid_transfer_tells_the_peer() {
+    for node_closes in [false, true] {
+        let delay = Duration::from_millis(50);
+        let Pair { alice, bob, .. } = pair(Conditions { delay, ..Conditions::default() });
+        let mut listener = bob.listen(ECHO).unwrap();
+        let mut socket = alice.open(bob.id(), ECHO).await.unwrap();
+        let _accepted = in_time("accepting", listener.accept()).await.unwrap();
+        // Far more than may be on its way before the first acknowledgement.
+        in_time("writing", socket.write_all(&pattern(1 << 20))).await.unwrap();
+        let (near, far) = (alice.get(bob.id()).unwrap(), bob.get(alice.id()).unwrap());
+        match node_closes {
+            true => in_time("closing", alice.close()).await,
+            false => near.close(),
+        }
+        assert_eq!(
+            in_time("the end", far.closed()).await,
+            SessionError::PeerClosed,
+            "closed by the node: {node_closes}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_more_sessions_than_the_settings_allow() {
     let ring = MemoryRing::new(Conditions::default(), 1);
     let few = Settings { max_sessions: 2, ..Settings::default() };
