@@ -1,0 +1,3 @@
+//! `sim`: runs, checks and draws rings on a virtual clock.
+
+fn main() {}
