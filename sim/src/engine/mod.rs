@@ -1,0 +1,17 @@
+//! The engine: nodes that run the very protocol that ships, what the network does to what they say, and a virtual clock.
+//!
+//! One run is one thread: what happens follows from the seed and the calls alone, and [`World::trace_hash`] says so in a number.
+
+mod network;
+mod server;
+mod trace;
+mod wheel;
+mod wires;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+pub use network::{Latency, Network};
+pub use wheel::Wheel;
+pub use world::{Counts, Happening, Node, TICK, Watch, World};

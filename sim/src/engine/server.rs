@@ -1,0 +1,88 @@
+//! The signalling server: whom it names to those who look for members, and who founds the ring.
+
+use rand::RngExt;
+use rand_pcg::Pcg32;
+
+/// Members named at once, at most: as the real server does.
+const NAMED: usize = 8;
+
+/// The members that are registered, for a fair draw in constant time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Server {
+    members: Vec<u32>,
+    /// By node: its place among the members.
+    place: Vec<Option<u32>>,
+    founder: Option<u32>,
+}
+
+/// The answer to a node that looks for members.
+pub(super) enum Introduction {
+    /// Join through one of these.
+    Members(Vec<u32>),
+    /// There is nobody: found the ring.
+    Found,
+    /// There is nobody yet.
+    Nobody,
+}
+
+impl Server {
+    pub(super) fn register(&mut self, node: u32) {
+        let at = node as usize;
+        if self.place.len() <= at {
+            self.place.resize(at + 1, None);
+        }
+        if self.place[at].is_none() {
+            self.place[at] = Some(self.members.len() as u32);
+            self.members.push(node);
+        }
+    }
+
+    pub(super) fn forget(&mut self, node: u32) {
+        if let Some(place) = self.place.get_mut(node as usize).and_then(Option::take) {
+            self.members.swap_remove(place as usize);
+            if let Some(&moved) = self.members.get(place as usize) {
+                self.place[moved as usize] = Some(place);
+            }
+        }
+    }
+
+    /// Answers `node`. `reachable` says of a node that it lives and that the server can speak with it.
+    pub(super) fn introduce(
+        &mut self,
+        node: u32,
+        may_found: bool,
+        reachable: impl Fn(u32) -> bool,
+        rng: &mut Pcg32,
+    ) -> Introduction {
+        let named = self.draw(node, &reachable, rng);
+        let founder = self.founder.filter(|&founder| reachable(founder));
+        match founder {
+            _ if !named.is_empty() => Introduction::Members(named),
+            Some(founder) if founder != node => Introduction::Members(vec![founder]),
+            _ if may_found => {
+                self.founder = Some(node);
+                Introduction::Found
+            }
+            _ => Introduction::Nobody,
+        }
+    }
+
+    fn draw(&self, node: u32, reachable: impl Fn(u32) -> bool, rng: &mut Pcg32) -> Vec<u32> {
+        let usable = |&member: &u32| member != node && reachable(member);
+        if self.members.len() <= 4 * NAMED {
+            let mut all: Vec<u32> = self.members.iter().copied().filter(usable).collect();
+            while all.len() > NAMED {
+                all.swap_remove(rng.random_range(0..all.len()));
+            }
+            return all;
+        }
+        let mut named = Vec::with_capacity(NAMED);
+        for _ in 0..4 * NAMED {
+            let member = self.members[rng.random_range(0..self.members.len())];
+            if named.len() < NAMED && usable(&member) && !named.contains(&member) {
+                named.push(member);
+            }
+        }
+        named
+    }
+}

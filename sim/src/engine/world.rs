@@ -1,0 +1,655 @@
+//! The nodes, the network between them, the signalling server, and the loop that lets them run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use atoll::id::Id;
+use atoll::proto::{Answer, Config, Event as RingEvent, Hop, Input, LinkId, Output, Phase, Proto, Time, Token};
+use atoll::wire::{Dial, Frame, Message, Role};
+use bytes::Bytes;
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg32;
+
+use super::network::{Network, Place};
+use super::server::{Introduction, Server};
+use super::trace::Trace;
+use super::wheel::Wheel;
+use super::wires::{Wire, Wires};
+
+/// Microseconds in a tick, as a power of two.
+const TICK_BITS: u32 = 6;
+
+/// The resolution of the virtual clock: what happens within one tick happens at once, in the order in which it was caused.
+pub const TICK: Duration = Duration::from_micros(1 << TICK_BITS);
+
+/// No tick: the node waits for nothing.
+const NEVER: u64 = u64::MAX;
+
+/// What is still to happen to a node.
+#[derive(Debug)]
+enum What {
+    Frame { link: LinkId, frame: Frame },
+    Signal { from: Id, dial: Box<Dial> },
+    NotDelivered { to: Id },
+    AskServer,
+    Members { found: bool, members: Vec<Id> },
+    LinkUp { link: LinkId },
+    LinkDown { link: LinkId },
+    Wake,
+}
+
+#[derive(Debug)]
+struct Event {
+    node: u32,
+    what: What,
+}
+
+/// One node and its surroundings.
+#[derive(Debug)]
+pub struct Node {
+    /// The node itself.
+    pub proto: Proto,
+    /// Its process has not been killed.
+    pub alive: bool,
+    /// Nodes of different groups cannot reach each other; the signalling server is in group 0.
+    pub group: u8,
+    slow: bool,
+    place: Place,
+    wires: Wires,
+    /// The tick at which it is woken next.
+    wake: u64,
+}
+
+impl Node {
+    /// It lives, and has not left.
+    pub fn is_running(&self) -> bool {
+        self.alive && self.proto.phase() != Phase::Left
+    }
+
+    /// It owns an arc of the ring.
+    pub fn is_member(&self) -> bool {
+        self.alive && self.proto.phase() == Phase::Member
+    }
+}
+
+/// What of the nodes' doings is written down in [`World::happened`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// Answers to lookups and traces, packets and reports that nobody could be reached.
+    pub answers: bool,
+    /// What nodes tell of the ring.
+    pub events: bool,
+}
+
+/// Something that a node handed to its application.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happening {
+    /// The answer to a request.
+    Answer {
+        /// The node.
+        node: usize,
+        /// The token of the request.
+        token: u64,
+        /// The answer.
+        answer: Answer,
+    },
+    /// A packet arrived.
+    Packet {
+        /// The node.
+        node: usize,
+        /// Who sent it.
+        from: Id,
+        /// The packet.
+        packet: Bytes,
+    },
+    /// A packet could not be delivered.
+    Unreachable {
+        /// The node that sent it.
+        node: usize,
+        /// To whom.
+        peer: Id,
+        /// Whether nobody holds that id.
+        nobody: bool,
+    },
+    /// Something about the ring.
+    Event {
+        /// The node.
+        node: usize,
+        /// What it told.
+        event: RingEvent,
+    },
+}
+
+/// How much has happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Inputs that nodes took: frames, timers, links that opened or closed, answers of the signalling server.
+    pub events: u64,
+    /// Frames sent over links.
+    pub frames: u64,
+    /// Frames and signalling messages that were lost.
+    pub lost: u64,
+    /// Messages by the signalling server.
+    pub signals: u64,
+    /// Links that opened.
+    pub links: u64,
+    /// The most links that a node had in use at any step, where [`World::audit`] is set.
+    pub most_links: usize,
+}
+
+/// The nodes, the network between them, and the signalling server.
+pub struct World {
+    /// All that ever started.
+    pub nodes: Vec<Node>,
+    /// What the network does to them.
+    pub network: Network,
+    /// The signalling server answers.
+    pub server_up: bool,
+    /// What to write down.
+    pub watch: Watch,
+    /// What was written down, in its order; take it out from time to time.
+    pub happened: Vec<(Time, Happening)>,
+    /// Look after each step whether a node holds more links than it may, and panic if so.
+    pub audit: bool,
+    /// Frames that a node is about to send: it may be told to lose one.
+    pub sabotage: Option<Box<dyn FnMut(usize, &Frame) -> bool + Send>>,
+    counts: Counts,
+    index: BTreeMap<Id, u32>,
+    server: Server,
+    wheel: Wheel<Event>,
+    tick: u64,
+    rng: Pcg32,
+    trace: Trace,
+    seed: u64,
+    ring_changed: bool,
+}
+
+impl World {
+    /// An empty world. Two with one seed, and the same calls, are the same.
+    pub fn new(seed: u64, network: Network) -> Self {
+        World {
+            nodes: Vec::new(),
+            network,
+            server_up: true,
+            watch: Watch { answers: true, events: false },
+            happened: Vec::new(),
+            audit: false,
+            sabotage: None,
+            counts: Counts::default(),
+            index: BTreeMap::new(),
+            server: Server::default(),
+            wheel: Wheel::default(),
+            tick: 0,
+            rng: Pcg32::seed_from_u64(seed),
+            trace: Trace::default(),
+            seed,
+            ring_changed: false,
+        }
+    }
+
+    /// A node with this id more, which begins to join. Gives its index.
+    pub fn add(&mut self, id: Id, config: Config) -> usize {
+        let seed = self.rng.random();
+        let proto = Proto::new(id, config, seed, self.now());
+        let at = self.nodes.len();
+        let slow = self.network.slow_nodes > 0.0 && self.rng.random_bool(self.network.slow_nodes);
+        let place = Place::of(id);
+        self.nodes.push(Node { proto, alive: true, group: 0, slow, place, wires: Wires::default(), wake: NEVER });
+        self.index.insert(id, at as u32);
+        self.drain(at);
+        at
+    }
+
+    /// `count` nodes with random ids that start at once.
+    pub fn start(&mut self, count: usize, config: &Config) {
+        for _ in 0..count {
+            let id = Id::random(&mut self.rng);
+            self.add(id, config.clone());
+        }
+    }
+
+    /// The virtual clock.
+    pub fn now(&self) -> Time {
+        Time(self.tick << TICK_BITS)
+    }
+
+    /// The seed that everything follows from.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// How much has happened.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// A number that stands for all that has happened: equal in two runs that did the same.
+    pub fn trace_hash(&self) -> u64 {
+        self.trace.hash()
+    }
+
+    /// The generator that all chance in this world comes from.
+    pub fn rng(&mut self) -> &mut Pcg32 {
+        &mut self.rng
+    }
+
+    /// The index of the node that holds, or held last, this id.
+    pub fn find(&self, id: Id) -> Option<usize> {
+        self.index.get(&id).map(|&at| at as usize)
+    }
+
+    /// The indexes of the nodes that live and have not left.
+    pub fn running(&self) -> impl Iterator<Item = usize> + Clone {
+        (0..self.nodes.len()).filter(|&at| self.nodes[at].is_running())
+    }
+
+    /// The index of one of them, at random. `None` when there is none.
+    pub fn random_node(&mut self) -> Option<usize> {
+        if self.nodes.is_empty() {
+            return None;
+        }
+        for _ in 0..64 {
+            let at = self.rng.random_range(0..self.nodes.len());
+            if self.nodes[at].is_running() {
+                return Some(at);
+            }
+        }
+        let running: Vec<usize> = self.running().collect();
+        (!running.is_empty()).then(|| running[self.rng.random_range(0..running.len())])
+    }
+
+    /// Gives a node an input.
+    pub fn input(&mut self, at: usize, input: Input) {
+        self.counts.events += 1;
+        let now = self.now();
+        self.nodes[at].proto.handle(input, now);
+        self.drain(at);
+    }
+
+    /// Has a node look up the owner of a key.
+    pub fn lookup(&mut self, from: usize, token: u64, key: Id) {
+        self.input(from, Input::Lookup { token: Token(token), key });
+    }
+
+    /// Has a node send a packet as a native node's driver does: header first.
+    pub fn send(&mut self, from: usize, to: Id, packet: Bytes) {
+        let now = self.now();
+        let proto = &mut self.nodes[from].proto;
+        let mut header = proto.datagram_header(to, None, true);
+        match proto.route(&mut header, None, now) {
+            Hop::Forward(link) => self.carry(from, link, Frame { header, message: Message::Datagram(packet) }),
+            Hop::Deliver => self.note(Happening::Packet { node: from, from: to, packet }),
+            Hop::Drop(reason) => proto.report(&header, reason, now),
+        }
+        self.drain(from);
+    }
+
+    /// The process is killed: nobody is told, but for what [`Network::links_notice`] says.
+    pub fn kill(&mut self, at: usize) {
+        self.nodes[at].alive = false;
+        self.server.forget(at as u32);
+        for wire in self.nodes[at].wires.take_all() {
+            if let Some(notice) = self.network.links_notice {
+                self.later(notice, wire.peer as usize, What::LinkDown { link: wire.peer_link });
+            }
+        }
+    }
+
+    /// The node leaves properly.
+    pub fn leave(&mut self, at: usize) {
+        self.input(at, Input::Leave);
+    }
+
+    /// Lets so much time pass.
+    pub fn run_for(&mut self, duration: Duration) {
+        let end = self.now().after(duration);
+        while self.step_until(end) {}
+    }
+
+    /// Lets time pass until `done`, which is asked every `every` events and at the end, for `limit` at most. Gives how long it took,
+    /// or `None` when it did not come.
+    pub fn run_until(
+        &mut self,
+        limit: Duration,
+        every: usize,
+        mut done: impl FnMut(&mut World) -> bool,
+    ) -> Option<Duration> {
+        let start = self.now();
+        let end = start.after(limit);
+        loop {
+            if done(self) {
+                return Some(self.now().since(start));
+            }
+            let steps = (0..every.max(1)).take_while(|_| self.step_until(end)).count();
+            if steps == 0 {
+                return done(self).then(|| self.now().since(start));
+            }
+        }
+    }
+
+    /// Lets the next thing happen, unless that is after `end`; then time goes on to `end`, and the answer is `false`.
+    pub fn step_until(&mut self, end: Time) -> bool {
+        let end = end.0 >> TICK_BITS;
+        let Some((tick, event)) = self.wheel.pop_until(end) else {
+            self.tick = self.tick.max(end);
+            return false;
+        };
+        self.tick = tick;
+        self.happen(event);
+        true
+    }
+
+    /// Whether any member's neighbours have changed since this was asked last.
+    pub fn take_ring_changed(&mut self) -> bool {
+        std::mem::take(&mut self.ring_changed)
+    }
+
+    /// Every living member's predecessor and successors are exactly right, and nobody is still joining.
+    pub fn is_ideal(&self) -> bool {
+        let mut members: Vec<&Proto> = Vec::with_capacity(self.nodes.len());
+        for node in self.nodes.iter().filter(|node| node.is_running() && node.proto.config().role == Role::Member) {
+            if node.proto.phase() != Phase::Member {
+                return false;
+            }
+            members.push(&node.proto);
+        }
+        members.sort_unstable_by_key(|member| member.id());
+        let count = members.len();
+        members.iter().enumerate().all(|(at, member)| {
+            let length = member.config().successors.min(count - 1);
+            let after = (1..=length).map(|step| members[(at + step) % count].id());
+            let before = members[(at + count - 1) % count].id();
+            after.eq(member.successors().iter().copied())
+                && (member.predecessors().first() == Some(&before) || count == 1)
+        })
+    }
+
+    /// Every node in the order of the ring, for messages about what went wrong.
+    pub fn describe(&self) -> String {
+        let mut nodes: Vec<&Node> = self.nodes.iter().filter(|node| node.is_running()).collect();
+        nodes.sort_unstable_by_key(|node| node.proto.id());
+        let line = |(at, node): (usize, &&Node)| {
+            let proto = &node.proto;
+            let neighbour = |step: usize| nodes[(at + nodes.len() + step) % nodes.len()].proto.id();
+            let right = proto.predecessors().first() == Some(&neighbour(nodes.len() - 1))
+                && proto.successors().first() == Some(&neighbour(1));
+            let links: Vec<Id> = proto.peers().map(|peer| peer.id).collect();
+            format!(
+                "{} {} {:?} group {} predecessors {:?} successors {:?} {} of {} links open {links:?}\n",
+                if right { " " } else { "!" },
+                proto.id(),
+                proto.phase(),
+                node.group,
+                proto.predecessors(),
+                proto.successors(),
+                links.len(),
+                proto.links_in_use(),
+            )
+        };
+        let lines: String = nodes.iter().enumerate().map(line).collect();
+        format!("seed {}, at {:?}, {} events\n{lines}", self.seed, self.now(), self.counts.events)
+    }
+
+    fn happen(&mut self, event: Event) {
+        let at = event.node as usize;
+        if !self.nodes[at].alive {
+            return;
+        }
+        self.note_in_trace(&event);
+        match event.what {
+            What::Frame { link, frame } => self.input(at, Input::Frame { link, frame }),
+            What::Signal { from, dial } => self.input(at, Input::Signal { from, dial: *dial }),
+            What::NotDelivered { to } => self.input(at, Input::NotDelivered { to }),
+            What::AskServer => self.introduce(at),
+            What::Members { found, members } => self.input(at, Input::Members { found, members }),
+            What::LinkUp { link } => self.open(at, link),
+            What::LinkDown { link } => {
+                self.nodes[at].wires.remove(link);
+                self.input(at, Input::LinkDown { link });
+            }
+            What::Wake => self.wake(at),
+        }
+    }
+
+    fn note_in_trace(&mut self, event: &Event) {
+        let about = match &event.what {
+            What::Frame { link, frame } => {
+                let header = &frame.header;
+                self.trace.note(header.dst.number() << 16 | u64::from(header.kind) << 8 | u64::from(header.ttl));
+                self.trace.note(header.src.number() << 16 | u64::from(link.0 & 0xffff));
+                0
+            }
+            What::Signal { from, .. } => from.number() << 8 | 1,
+            What::NotDelivered { to } => to.number() << 8 | 2,
+            What::AskServer => 3,
+            What::Members { members, .. } => members.first().map_or(0, |id| id.number()) << 8 | 4,
+            What::LinkUp { link } => u64::from(link.0) << 8 | 5,
+            What::LinkDown { link } => u64::from(link.0) << 8 | 6,
+            What::Wake => 7,
+        };
+        self.trace.note(self.tick);
+        self.trace.note(about << 32 ^ u64::from(event.node));
+    }
+
+    fn wake(&mut self, at: usize) {
+        let now = self.now();
+        let node = &mut self.nodes[at];
+        // It has been woken for something sooner since.
+        if node.wake != self.tick {
+            return;
+        }
+        node.wake = NEVER;
+        if node.proto.poll_timeout().is_some_and(|due| due <= now) {
+            self.counts.events += 1;
+            node.proto.handle_timeout(now);
+        }
+        self.drain(at);
+    }
+
+    fn open(&mut self, at: usize, link: LinkId) {
+        let wire = self.nodes[at].wires.get_mut(link).map(|wire| *wire);
+        if let Some(wire) = wire {
+            self.counts.links += 1;
+            let role = self.nodes[wire.peer as usize].proto.config().role;
+            self.input(at, Input::LinkUp { link, role });
+        }
+    }
+
+    /// Carries out what a node wants done.
+    fn drain(&mut self, at: usize) {
+        while let Some(output) = self.nodes[at].proto.poll_output() {
+            match output {
+                Output::Send { link, frame } => self.carry(at, link, frame),
+                Output::Signal { to, dial } => self.signal(at, to, dial),
+                Output::FindMembers => {
+                    let wait = self.to_server(at);
+                    self.later(wait, at, What::AskServer);
+                }
+                Output::Connect { link, offers: true, .. } => self.describe_end(at, link, 'o', link),
+                Output::Connect { .. } => {}
+                Output::Described { link, description } => self.described(at, link, &description),
+                Output::Close { link } => self.close(at, link),
+                Output::Datagram { from, packet, .. } => self.note(Happening::Packet { node: at, from, packet }),
+                Output::Unreachable { peer, nobody } => self.note(Happening::Unreachable { node: at, peer, nobody }),
+                Output::Answer { token, answer } => {
+                    self.note(Happening::Answer { node: at, token: token.0, answer });
+                }
+                Output::Event(event) => self.on_event(at, event),
+            }
+        }
+        let node = &mut self.nodes[at];
+        if let Some(due) = node.proto.poll_timeout() {
+            let tick = due.0.div_ceil(1 << TICK_BITS).max(self.tick);
+            if tick < node.wake {
+                node.wake = tick;
+                self.wheel.push(tick, Event { node: at as u32, what: What::Wake });
+            }
+        }
+        if self.audit {
+            self.check_budget(at);
+        }
+    }
+
+    fn on_event(&mut self, at: usize, event: RingEvent) {
+        match event {
+            RingEvent::Joined if self.nodes[at].proto.phase() == Phase::Member => self.server.register(at as u32),
+            RingEvent::Isolated | RingEvent::Left => self.server.forget(at as u32),
+            _ => {}
+        }
+        self.ring_changed |= matches!(event, RingEvent::RingChanged { .. } | RingEvent::Joined | RingEvent::Left);
+        if self.watch.events {
+            self.happened.push((self.now(), Happening::Event { node: at, event }));
+        }
+    }
+
+    fn note(&mut self, happening: Happening) {
+        if self.watch.answers {
+            self.happened.push((self.now(), happening));
+        }
+    }
+
+    fn check_budget(&mut self, at: usize) {
+        let proto = &self.nodes[at].proto;
+        let (used, budget) = (proto.links_in_use(), proto.config().max_links);
+        self.counts.most_links = self.counts.most_links.max(used);
+        assert!(used <= budget, "{} holds {used} links of {budget}\n{}", proto.id(), self.describe());
+    }
+
+    /// Sends a frame over a link.
+    fn carry(&mut self, at: usize, link: LinkId, frame: Frame) {
+        if self.sabotage.as_mut().is_some_and(|sabotage| sabotage(at, &frame)) {
+            return;
+        }
+        let Some(&mut wire) = self.nodes[at].wires.get_mut(link) else { return };
+        let peer = wire.peer as usize;
+        self.counts.frames += 1;
+        if !self.reachable(at, peer) || self.loses() {
+            self.counts.lost += 1;
+            return;
+        }
+        let (from, to) = (&self.nodes[at], &self.nodes[peer]);
+        let mut latency = self.network.latency.between(from.place, to.place, &mut self.rng);
+        if to.slow {
+            latency += self.network.slowness;
+        }
+        let mut arrival = self.tick_after(latency);
+        if self.network.latency.varies()
+            && !self.network.reorder
+            && let Some(wire) = self.nodes[at].wires.get_mut(link)
+        {
+            arrival = arrival.max(wire.last_arrival);
+            wire.last_arrival = arrival;
+        }
+        self.wheel.push(arrival, Event { node: wire.peer, what: What::Frame { link: wire.peer_link, frame } });
+    }
+
+    /// Has the signalling server relay a step of a dial.
+    fn signal(&mut self, at: usize, to: Id, dial: Dial) {
+        if !self.server_up || self.nodes[at].group != 0 {
+            return;
+        }
+        self.counts.signals += 1;
+        let there = self.to_server(at);
+        let Some(peer) = self.find(to).filter(|&peer| self.nodes[peer].is_running()) else {
+            return self.later(there * 2, at, What::NotDelivered { to });
+        };
+        if self.nodes[peer].group != 0 || self.loses() {
+            self.counts.lost += 1;
+            return;
+        }
+        let from = self.nodes[at].proto.id();
+        let back = self.to_server(peer);
+        self.later(there + back, peer, What::Signal { from, dial: Box::new(dial) });
+    }
+
+    /// The signalling server names members, or appoints the founder.
+    fn introduce(&mut self, at: usize) {
+        if !self.server_up || self.nodes[at].group != 0 {
+            return;
+        }
+        self.counts.signals += 1;
+        let may_found = self.nodes[at].proto.config().role == Role::Member;
+        let nodes = &self.nodes;
+        let reachable = |node: u32| nodes[node as usize].is_running() && nodes[node as usize].group == 0;
+        let introduction = self.server.introduce(at as u32, may_found, reachable, &mut self.rng);
+        let members = match &introduction {
+            Introduction::Members(members) => members.iter().map(|&at| self.nodes[at as usize].proto.id()).collect(),
+            _ => Vec::new(),
+        };
+        let found = matches!(introduction, Introduction::Found);
+        let wait = self.to_server(at);
+        self.later(wait, at, What::Members { found, members });
+    }
+
+    /// One end of a link being set up describes itself: by its node and by the number that the node gave the link.
+    fn describe_end(&mut self, at: usize, link: LinkId, kind: char, own: LinkId) {
+        let description = format!("{kind} {at} {}", own.0);
+        let now = self.now();
+        self.nodes[at].proto.handle(Input::Describe { link, description }, now);
+    }
+
+    /// An offer or an answer has arrived; with the answer both ends open.
+    fn described(&mut self, at: usize, link: LinkId, description: &str) {
+        let mut words = description.split(' ');
+        let kind = words.next();
+        let mut number = || words.next().and_then(|word| word.parse::<u32>().ok());
+        let (Some(peer), Some(peer_link)) = (number(), number().map(LinkId)) else { return };
+        if kind == Some("o") {
+            return self.describe_end(at, link, 'a', link);
+        }
+        let other = peer as usize;
+        if !self.nodes[other].alive || !self.reachable(at, other) {
+            return;
+        }
+        let setup = self.network.link_setup;
+        if self.network.failing_links > 0.0 && self.rng.random_bool(self.network.failing_links) {
+            self.later(setup, at, What::LinkDown { link });
+            return self.later(setup, other, What::LinkDown { link: peer_link });
+        }
+        self.nodes[at].wires.insert(Wire { link, peer, peer_link, last_arrival: 0 });
+        self.nodes[other].wires.insert(Wire { link: peer_link, peer: at as u32, peer_link: link, last_arrival: 0 });
+        self.later(setup, at, What::LinkUp { link });
+        self.later(setup, other, What::LinkUp { link: peer_link });
+    }
+
+    /// A node closes its end: the other hears of it after all that was sent before.
+    fn close(&mut self, at: usize, link: LinkId) {
+        let Some(wire) = self.nodes[at].wires.remove(link) else { return };
+        let peer = wire.peer as usize;
+        if self.reachable(at, peer) {
+            let high = self.tick_after(self.network.latency.high() + self.network.slowness);
+            let (from, to) = (self.nodes[at].place, self.nodes[peer].place);
+            let usual = match self.network.latency.varies() {
+                true => high,
+                false => {
+                    let latency = self.network.latency.between(from, to, &mut self.rng);
+                    let slowness = if self.nodes[peer].slow { self.network.slowness } else { Duration::ZERO };
+                    self.tick_after(latency + slowness)
+                }
+            };
+            let arrival = usual.max(wire.last_arrival);
+            self.wheel.push(arrival, Event { node: wire.peer, what: What::LinkDown { link: wire.peer_link } });
+        }
+    }
+
+    fn reachable(&self, a: usize, b: usize) -> bool {
+        self.nodes[a].group == self.nodes[b].group
+    }
+
+    fn loses(&mut self) -> bool {
+        self.network.loss > 0.0 && self.rng.random_bool(self.network.loss)
+    }
+
+    fn to_server(&mut self, at: usize) -> Duration {
+        self.network.latency.between(self.nodes[at].place, Place::SERVER, &mut self.rng)
+    }
+
+    fn tick_after(&self, wait: Duration) -> u64 {
+        self.tick + (wait.as_micros() as u64).div_ceil(1 << TICK_BITS)
+    }
+
+    fn later(&mut self, wait: Duration, at: usize, what: What) {
+        let tick = self.tick_after(wait);
+        self.wheel.push(tick, Event { node: at as u32, what });
+    }
+}
