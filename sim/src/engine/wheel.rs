@@ -166,12 +166,14 @@ mod tests {
                 if model.is_empty() || rng.random_bool(0.55) {
                     // A tick, a turn, the second wheel's length, and far beyond it.
                     let reach = [1, 100, 1 << SLOT_BITS, 3 << SLOT_BITS, 1 << (2 * SLOT_BITS), 1 << 40];
-                    let tick = now + rng.random_range(0..=reach[rng.random_range(0..reach.len())]);
+                    let reach = reach[rng.random_range(0..reach.len())];
+                    let tick = now + rng.random_range(0..=reach);
                     wheel.push(tick, number);
                     model.insert((tick, number), number);
                     number += 1;
                 } else {
-                    let end = now + rng.random_range(0..1 << rng.random_range(1..40));
+                    let reach = 1 << rng.random_range(1..40);
+                    let end = now + rng.random_range(0..reach);
                     let next = model.first_key_value().map(|(&(tick, _), &event)| (tick, event));
                     let next = next.filter(|&(tick, _)| tick <= end);
                     assert_eq!(wheel.pop_until(end), next, "seed {seed}");

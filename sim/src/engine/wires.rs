@@ -23,10 +23,6 @@ impl Wires {
         self.0.iter_mut().find(|wire| wire.link == link)
     }
 
-    pub(super) fn contains(&self, link: LinkId) -> bool {
-        self.0.iter().any(|wire| wire.link == link)
-    }
-
     pub(super) fn insert(&mut self, wire: Wire) {
         // Half a million lists of twice the length that they need are a gigabyte.
         if self.0.len() == self.0.capacity() {
@@ -42,9 +38,5 @@ impl Wires {
 
     pub(super) fn take_all(&mut self) -> Vec<Wire> {
         std::mem::take(&mut self.0)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Wire> {
-        self.0.iter()
     }
 }
