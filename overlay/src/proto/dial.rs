@@ -74,6 +74,11 @@ impl Failed {
         ended
     }
 
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.0.capacity() * size_of::<Failure>()
+    }
+
     fn forgive(&mut self, peer: Id) {
         self.0.retain(|failure| failure.peer != peer);
     }

@@ -64,6 +64,11 @@ impl Fingers {
     pub(super) fn has(&self, peer: Id) -> bool {
         self.arcs.iter().any(|arc| arc.peer == Some(peer))
     }
+
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.arcs.capacity() * size_of::<Arc>() + self.waiting.capacity() * size_of::<(Token, Id)>()
+    }
 }
 
 impl Arc {

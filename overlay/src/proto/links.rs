@@ -238,6 +238,11 @@ impl Links {
         best
     }
 
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.places.capacity() * size_of::<Option<Link>>() + self.reach.capacity() * size_of::<Reach>()
+    }
+
     fn place_of(&self, id: LinkId) -> Option<usize> {
         self.places.iter().position(|place| place.as_ref().is_some_and(|link| link.id == id))
     }

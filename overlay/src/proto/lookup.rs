@@ -110,6 +110,11 @@ impl Lookups {
         self.0.iter().any(|lookup| matches!(lookup.why, Why::Finger(_)))
     }
 
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.0.capacity() * size_of::<Lookup>()
+    }
+
     fn take(&mut self, request: u32, trace: bool) -> Option<Lookup> {
         let is = |lookup: &Lookup| lookup.request == request && matches!(lookup.why, Why::Trace(_)) == trace;
         let at = self.0.iter().position(is)?;

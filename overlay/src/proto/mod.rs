@@ -384,6 +384,20 @@ impl Proto {
         &self.config
     }
 
+    /// Bytes that this node takes: itself and its tables, with the room that they keep for more.
+    pub fn memory(&self) -> usize {
+        let outputs = self.outputs.capacity() * size_of::<Output>();
+        let tables = [
+            self.ring.memory(),
+            self.links.memory(),
+            self.failed.memory(),
+            self.fingers.memory(),
+            self.lookups.memory(),
+            outputs,
+        ];
+        size_of::<Proto>() + tables.into_iter().sum::<usize>()
+    }
+
     /// The counters.
     pub fn stats(&self) -> Stats {
         self.stats

@@ -86,6 +86,12 @@ impl Ring {
         }
     }
 
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        (self.predecessors.capacity() + self.successors.capacity()) * size_of::<Id>()
+            + self.hints.capacity() * size_of::<(Id, Option<Id>)>()
+    }
+
     fn remove(&mut self, id: Id) {
         let without = |list: &[Id]| list.iter().copied().filter(|&entry| entry != id).collect();
         self.replace(without(&self.predecessors), without(&self.successors));
