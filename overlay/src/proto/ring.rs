@@ -34,9 +34,9 @@ const CHECKS_PER_SAMPLE: u32 = 3;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Ring {
     /// The nearest first, at most [`NEAR`].
-    pub(super) predecessors: Vec<Id>,
+    pub(super) predecessors: Box<[Id]>,
     /// The nearest first.
-    pub(super) successors: Vec<Id>,
+    pub(super) successors: Box<[Id]>,
     /// Nodes that may be nearer, and the member of another ring through which to reach them.
     hints: Vec<(Id, Option<Id>)>,
     /// What the neighbours were last told of: their answer may be due.
@@ -78,9 +78,9 @@ impl Ring {
     }
 
     pub(super) fn replace(&mut self, predecessors: Vec<Id>, successors: Vec<Id>) {
-        if self.predecessors != predecessors || self.successors != successors {
-            self.predecessors = predecessors;
-            self.successors = successors;
+        if *self.predecessors != predecessors || *self.successors != successors {
+            self.predecessors = predecessors.into();
+            self.successors = successors.into();
             self.changed = true;
             self.unsettled = true;
         }
@@ -88,7 +88,7 @@ impl Ring {
 
     /// Bytes on the heap.
     pub(super) fn memory(&self) -> usize {
-        (self.predecessors.capacity() + self.successors.capacity()) * size_of::<Id>()
+        (self.predecessors.len() + self.successors.len()) * size_of::<Id>()
             + self.hints.capacity() * size_of::<(Id, Option<Id>)>()
     }
 
@@ -107,8 +107,8 @@ impl Proto {
     pub(super) fn view(&self) -> RingView {
         RingView {
             member: self.phase == Phase::Member,
-            predecessors: self.ring.predecessors.clone(),
-            successors: self.ring.successors.clone(),
+            predecessors: self.ring.predecessors.to_vec(),
+            successors: self.ring.successors.to_vec(),
         }
     }
 
@@ -145,7 +145,7 @@ impl Proto {
                 let not_live = old.iter().copied().take_while(|&id| id != peer);
                 self.successor_list(not_live.chain(copied))
             }
-            Some(live) if !peer.is_between(self.me, live) => old.clone(),
+            Some(live) if !peer.is_between(self.me, live) => old.to_vec(),
             _ => self.successor_list(copied.chain(old.iter().copied())),
         }
     }
@@ -163,7 +163,7 @@ impl Proto {
         if old == Some(peer) || (believes && nearer) {
             return [peer].into_iter().chain(behind).take(NEAR).collect();
         }
-        self.ring.predecessors.clone()
+        self.ring.predecessors.to_vec()
     }
 
     /// The ids in the order in which they follow this node, without those known to be gone, cut to the list's length.
@@ -213,7 +213,7 @@ impl Proto {
         if self.ring.successor() == Some(peer) {
             let rest = self.ring.successors.iter().chain(&view.successors).copied().filter(|&id| id != peer);
             let successors = self.successor_list(rest);
-            self.ring.replace(self.ring.predecessors.clone(), successors);
+            self.ring.replace(self.ring.predecessors.to_vec(), successors);
         }
         for &id in view.predecessors.iter().chain(&view.successors).filter(|&&id| id != self.me) {
             self.ring.hint(id, None);
@@ -237,7 +237,7 @@ impl Proto {
         if std::mem::take(&mut self.ring.unsettled) && (self.phase == Phase::Member || self.joining.placed) {
             self.dial_nearest(now);
         }
-        self.ring.hints.clear();
+        self.ring.hints = Vec::new();
         if std::mem::take(&mut self.ring.changed) {
             self.tell_ring();
         }
