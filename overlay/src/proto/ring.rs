@@ -131,22 +131,25 @@ impl Proto {
                 self.ring.hint(id, None);
             }
         }
-        let successors = self.stabilized(peer, &view);
-        let predecessors = self.rectified(peer, &view);
-        self.ring.replace(predecessors, successors);
+        let (predecessors, successors) = (self.rectified(peer, &view), self.stabilized(peer, &view));
+        if predecessors.is_some() || successors.is_some() {
+            let predecessors = predecessors.unwrap_or_else(|| self.ring.predecessors.to_vec());
+            let successors = successors.unwrap_or_else(|| self.ring.successors.to_vec());
+            self.ring.replace(predecessors, successors);
+        }
     }
 
     /// The successor list after hearing `peer`: its list behind it, when it is the first live successor or nearer than that.
-    fn stabilized(&self, peer: Id, view: &RingView) -> Vec<Id> {
+    fn stabilized(&self, peer: Id, view: &RingView) -> Option<Vec<Id>> {
         let copied = [peer].into_iter().chain(view.successors.iter().copied());
         let old = &self.ring.successors;
         match self.live_successor() {
             Some(live) if live == peer => {
                 let not_live = old.iter().copied().take_while(|&id| id != peer);
-                self.successor_list(not_live.chain(copied))
+                Some(self.successor_list(not_live.chain(copied)))
             }
-            Some(live) if !peer.is_between(self.me, live) => old.to_vec(),
-            _ => self.successor_list(copied.chain(old.iter().copied())),
+            Some(live) if !peer.is_between(self.me, live) => None,
+            _ => Some(self.successor_list(copied.chain(old.iter().copied()))),
         }
     }
 
@@ -155,15 +158,13 @@ impl Proto {
         self.ring.successors.iter().copied().find(|&id| self.links.open_to(id).is_some_and(|link| link.member))
     }
 
-    fn rectified(&self, peer: Id, view: &RingView) -> Vec<Id> {
+    /// The predecessors after hearing `peer`, when it is the predecessor or believes to be and is right.
+    fn rectified(&self, peer: Id, view: &RingView) -> Option<Vec<Id>> {
         let behind = view.predecessors.iter().copied().filter(|&id| id != self.me && id != peer);
         let old = self.ring.predecessor();
         let believes = view.successors.first() == Some(&self.me);
         let nearer = old.is_none_or(|old| peer.is_between(old, self.me) || !self.links.is_open_to(old));
-        if old == Some(peer) || (believes && nearer) {
-            return [peer].into_iter().chain(behind).take(NEAR).collect();
-        }
-        self.ring.predecessors.to_vec()
+        (old == Some(peer) || (believes && nearer)).then(|| [peer].into_iter().chain(behind).take(NEAR).collect())
     }
 
     /// The ids in the order in which they follow this node, without those known to be gone, cut to the list's length.
