@@ -32,7 +32,11 @@ const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 /// Peers to leave alone for a while, because no link to them opened; for longer each time.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Failed(Vec<Failure>);
+pub(super) struct Failed {
+    list: Vec<Failure>,
+    /// Nothing expires before.
+    next: Time,
+}
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Failure {
@@ -44,49 +48,69 @@ struct Failure {
     times: u32,
 }
 
+impl Failure {
+    fn forgotten_at(&self) -> Time {
+        self.until.after(FORGET_AFTER)
+    }
+}
+
 impl Failed {
     pub(super) fn has(&self, peer: Id) -> bool {
-        self.0.iter().any(|failure| failure.peer == peer && failure.paused)
+        self.list.iter().any(|failure| failure.peer == peer && failure.paused)
     }
 
     pub(super) fn is_gone(&self, peer: Id) -> bool {
-        self.0.iter().any(|failure| failure.peer == peer && failure.paused && failure.gone)
+        self.list.iter().any(|failure| failure.peer == peer && failure.paused && failure.gone)
     }
 
     /// Leaves the peer alone for `pause`, and twice as long for each failure before, 32 times at most.
     pub(super) fn insert(&mut self, peer: Id, gone: bool, pause: Duration, now: Time) {
-        let earlier = self.0.iter().position(|failure| failure.peer == peer).map(|at| self.0.remove(at));
+        let earlier = self.list.iter().position(|failure| failure.peer == peer).map(|at| self.list.remove(at));
         let times = earlier.map_or(0, |failure| failure.times + 1);
-        if self.0.len() == MAX_FAILED {
-            self.0.remove(0);
+        if self.list.len() == MAX_FAILED {
+            self.list.remove(0);
         }
-        self.0.push(Failure { peer, until: now.after(pause * (1 << times.min(5))), paused: true, gone, times });
+        let until = now.after(pause * (1 << times.min(5)));
+        self.next = if self.list.is_empty() { until } else { until.min(self.next) };
+        self.list.push(Failure { peer, until, paused: true, gone, times });
     }
 
     /// Ends the pauses that are over, and says whether there were any.
     pub(super) fn expire(&mut self, now: Time) -> bool {
+        if self.list.is_empty() || now < self.next {
+            return false;
+        }
         let mut ended = false;
-        for failure in self.0.iter_mut().filter(|failure| failure.paused && failure.until <= now) {
+        for failure in self.list.iter_mut().filter(|failure| failure.paused && failure.until <= now) {
             failure.paused = false;
             ended = true;
         }
-        self.0.retain(|failure| failure.until.after(FORGET_AFTER) > now);
+        self.list.retain(|failure| failure.forgotten_at() > now);
+        self.list.shrink_to_fit();
+        let next = |failure: &Failure| if failure.paused { failure.until } else { failure.forgotten_at() };
+        self.next = self.list.iter().map(next).min().unwrap_or_default();
         ended
     }
 
     /// The peers that are left alone now.
     #[cfg(feature = "model")]
     pub(super) fn paused(&self) -> impl Iterator<Item = Id> {
-        self.0.iter().filter(|failure| failure.paused).map(|failure| failure.peer)
+        self.list.iter().filter(|failure| failure.paused).map(|failure| failure.peer)
     }
 
     #[cfg(feature = "model")]
     pub(super) fn make_due(&mut self, peer: Id, now: Time) {
-        self.0.iter_mut().filter(|failure| failure.peer == peer).for_each(|failure| failure.until = now);
+        self.list.iter_mut().filter(|failure| failure.peer == peer).for_each(|failure| failure.until = now);
+        self.next = now;
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.list.capacity() * size_of::<Failure>()
     }
 
     fn forgive(&mut self, peer: Id) {
-        self.0.retain(|failure| failure.peer != peer);
+        self.list.retain(|failure| failure.peer != peer);
     }
 }
 
