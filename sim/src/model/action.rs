@@ -14,7 +14,7 @@ use super::world::{Node, World};
 pub(super) const NOW: Time = Time(1_000_000_000_000);
 
 /// Frames that nodes may send each other before they count as never coming to rest.
-const MOST_STEPS: usize = 20_000;
+const MOST_STEPS: usize = 2_000;
 
 /// Generators to try where a node draws among its links: these draw each of two, and each of three.
 pub(super) const SEEDS: [u64; 6] = [1, 2, 3, 4, 5, 6];
@@ -119,6 +119,19 @@ impl Rules {
             }
         }
         world.restless = true;
+    }
+
+    /// The next frames, in words: how nodes that do not come to rest talk.
+    pub(super) fn talk(&self, world: &World, steps: usize) -> String {
+        let mut world = world.clone();
+        let mut lines = String::new();
+        for _ in 0..steps {
+            let Some(action) = self.delivery(&world) else { break };
+            lines.push_str("\n    ");
+            lines.push_str(&self.describe_action(&world, action));
+            self.act(&mut world, action);
+        }
+        lines
     }
 
     /// The first link that opens, frame that arrives, or table of neighbours that is told.

@@ -13,6 +13,9 @@ use super::world::{Budget, Node, World};
 /// Rounds in which every node does all that it does from time to time, before a ring counts as one that does not converge.
 const MOST_ROUNDS: usize = 100;
 
+/// Steps that are shown of nodes that talk without end.
+pub(super) const TALK: usize = 24;
+
 /// The states without a frame on its way from which the ring is known to become ideal.
 #[derive(Debug, Default)]
 pub(super) struct Known(Mutex<BTreeSet<u64>>);
@@ -73,7 +76,7 @@ impl Rules {
         loop {
             self.come_to_rest(world);
             if world.restless {
-                return Err("the nodes talk without end".to_owned());
+                return Err(format!("the nodes talk without end:{}", self.talk(world, TALK)));
             }
             invariants::safe(&world.members())?;
             let waits = |action: &Action| match action {

@@ -89,6 +89,7 @@ impl RingModel {
     fn reason(&self, property: &str, world: &World) -> String {
         let broken = match property {
             VALID => invariants::safe(&world.members()).err(),
+            RESTS => Some(format!("the nodes talk without end:{}", self.rules.talk(world, fair::TALK))),
             CONVERGES => self.rules.converge(world, &self.known).err(),
             _ => None,
         };
