@@ -2,3 +2,4 @@
 //! a million nodes on one machine. What happens follows from the seed alone.
 
 pub mod engine;
+pub mod model;

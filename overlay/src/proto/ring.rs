@@ -174,7 +174,8 @@ impl Proto {
 
     /// The predecessors after hearing `peer`, when it is the predecessor or believes to be and is right.
     fn rectified(&self, peer: Id, view: &RingView) -> Option<Vec<Id>> {
-        let behind = view.predecessors.iter().copied().filter(|&id| id != self.me && id != peer);
+        // Whoever stands behind this node in a list has gone once around the ring: its own word comes back, dead nodes and all.
+        let behind = view.predecessors.iter().copied().take_while(|&id| id != self.me).filter(|&id| id != peer);
         let old = self.ring.predecessor();
         let believes = view.successors.first() == Some(&self.me);
         let nearer = old.is_none_or(|old| peer.is_between(old, self.me) || !self.links.is_open_to(old));
@@ -272,11 +273,10 @@ impl Proto {
                 let through = hints.iter().find(|&&(hint, _)| hint == id).and_then(|&(_, through)| through);
                 let route = through.map_or(Route::Ring(None), Route::Through);
                 self.want(id, Purpose::Ring, route, now);
-                // A nearer node with a link is not in the list yet: only its own word brings it there.
-                let unheard = self
-                    .links
-                    .open_to(id)
-                    .filter(|link| link.member && clockwise && !self.ring.successors.contains(&id));
+                // A nearer node with a link is not in the list yet: only its own word brings it there. One further away comes
+                // with the successor's list; to ask it would change nothing, and its answer make this node ask again.
+                let nearer = self.live_successor().is_none_or(|live| id.is_between(self.me, live));
+                let unheard = self.links.open_to(id).filter(|link| link.member && clockwise && nearer);
                 if let Some(link) = unheard.map(|link| link.id) {
                     self.send_on(link, Message::AskRing);
                 }
