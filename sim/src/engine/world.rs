@@ -234,6 +234,12 @@ impl World {
         self.trace.hash()
     }
 
+    /// Bytes that the nodes take, and the events that wait.
+    pub fn memory(&self) -> (usize, usize) {
+        let node = |node: &Node| size_of::<Node>() - size_of::<Proto>() + node.proto.memory() + node.wires.memory();
+        (self.nodes.iter().map(node).sum(), self.wheel.memory())
+    }
+
     /// The generator that all chance in this world comes from.
     pub fn rng(&mut self) -> &mut Pcg32 {
         &mut self.rng
