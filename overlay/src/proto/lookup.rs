@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use super::links::{Link, LinkId};
 use super::timer::{Time, Timer};
-use super::{Output, Phase, Proto};
+use super::{Hop, Output, Phase, Proto};
 use crate::id::Id;
-use crate::wire::{Flags, Found, Frame, Header, Message, RingView, TTL, Trace, kind};
+use crate::wire::{Flags, Found, Frame, Header, Message, RingView, TTL, Trace, Via, kind};
 use rand::RngExt;
 
 /// Lookups and traces under way at most, the protocol's own among them.
 const MAX_LOOKUPS: usize = 128;
+
+/// First hops that a lookup remembers to have tried at most; where there are fewer, it begins again.
+const MAX_TRIED: usize = 32;
 
 /// How long a trace may take.
 const TRACE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -93,7 +96,8 @@ struct Lookup {
     why: Why,
     /// Ask this neighbour, whatever the tables say.
     over: Option<(LinkId, Id)>,
-    first_hop: Option<LinkId>,
+    /// First hops that gave no answer.
+    tried: Vec<LinkId>,
     tries_left: u8,
     deadline: Time,
 }
@@ -209,7 +213,7 @@ impl Proto {
             before,
             why,
             over,
-            first_hop: None,
+            tried: Vec::new(),
             tries_left: tries - 1,
             deadline,
         });
@@ -221,23 +225,31 @@ impl Proto {
         let Some(lookup) = self.lookups.0.iter_mut().find(|lookup| lookup.request == request) else { return };
         // The link may have closed since the last try.
         lookup.over = lookup.over.filter(|&(link, _)| self.links.get(link).is_some_and(Link::is_open));
-        let lookup = lookup.clone();
-        let message = Message::Find(request);
-        let flags = Self::key_flags(lookup.before);
-        let first_hop = match lookup.over {
+        let (over, key, flags) = (lookup.over, lookup.key, Self::key_flags(lookup.before));
+        let mut tried = std::mem::take(&mut lookup.tried);
+        let mut header = self.header(kind::FIND, key, None, flags);
+        let hop = match over {
             Some((link, through)) => {
-                let header = self.header(kind::FIND, lookup.key, None, flags);
                 // Answers cannot be routed to this node by another ring: they come back through the neighbour that was asked.
-                let via = Some(crate::wire::Via { to: through, answer: through });
-                let header = Header { ttl: TTL - 1, via, ..header };
-                self.outputs.push_back(Output::Send { link, frame: Frame { header, message } });
-                Some(link)
+                header.via = Some(Via { to: through, answer: through });
+                Hop::Forward(link)
             }
-            None => self.send_avoiding(lookup.key, None, flags, message, lookup.first_hop, now),
+            None => self.first_hop(&mut header, &tried),
         };
-        if let Some(lookup) = self.lookups.0.iter_mut().find(|lookup| lookup.request == request) {
-            lookup.first_hop = first_hop;
+        if let Hop::Forward(link) = hop {
+            if header.via.is_none() && !tried.is_empty() {
+                // The answer takes another way, too: the last one may have been lost on its way back.
+                header.via = self.links.get(link).map(|link| Via { to: key, answer: link.peer });
+            }
+            if tried.contains(&link) || tried.len() == MAX_TRIED {
+                tried.clear();
+            }
+            tried.push(link);
         }
+        if let Some(lookup) = self.lookups.0.iter_mut().find(|lookup| lookup.request == request) {
+            lookup.tried = tried;
+        }
+        self.start(hop, Frame { header, message: Message::Find(request) }, now);
     }
 
     /// Somebody looks up a key that this node owns, or stands before.
@@ -324,7 +336,7 @@ mod tests {
     fn member_among(others: &[Id]) -> Proto {
         let now = Time(0);
         // The others do not answer pings.
-        let config = Config { heartbeat_every: Duration::ZERO, ..Config::default() };
+        let config = Config { heartbeat_every: Duration::ZERO, lookup_tries: 8, ..Config::default() };
         let mut proto = Proto::new(Id::new(100), config, 1, now);
         proto.handle(Input::Members { found: true, members: Vec::new() }, now);
         for &from in others {
@@ -365,6 +377,42 @@ mod tests {
         outputs(&mut proto);
         let (other, _) = lookup_over(&mut proto, Some(link));
         assert_ne!(other, link);
+    }
+
+    #[test]
+    fn every_try_of_a_lookup_takes_another_first_hop_there_and_back() {
+        let neighbours: Vec<Id> = (2..10).map(|hundred| Id::new(hundred * 100)).collect();
+        let mut proto = member_among(&neighbours);
+        // By then the ring knows the newcomer, and answers need no way of their own.
+        let now = Time(3_000_000);
+        proto.handle_timeout(now);
+        outputs(&mut proto);
+        proto.handle(Input::Lookup { token: Token(1), key: Id::new(450) }, now);
+        let (mut first_hops, mut answered_through) = (Vec::new(), Vec::new());
+        let mut failed = false;
+        while !failed {
+            for output in outputs(&mut proto) {
+                match output {
+                    Output::Send { link, frame }
+                        if frame.header.kind == kind::FIND && frame.header.dst != proto.id() =>
+                    {
+                        first_hops.push(link);
+                        answered_through.extend(frame.header.answer_through());
+                    }
+                    Output::Answer { token: Token(1), .. } => failed = true,
+                    _ => {}
+                }
+            }
+            let due = proto.poll_timeout().expect("a lookup is under way");
+            proto.handle_timeout(due);
+        }
+        let peer = |link: &LinkId| proto.peers().find(|peer| peer.link == *link).map(|peer| peer.id);
+        let peers: Vec<Id> = first_hops.iter().filter_map(peer).collect();
+        assert_eq!(peers[0], Id::new(500), "the best first");
+        assert_eq!(answered_through, peers[1..], "each answer comes back by the first hop");
+        first_hops.sort_unstable();
+        first_hops.dedup();
+        assert_eq!(first_hops.len(), 8, "of 8 tries: {peers:?}");
     }
 
     #[test]

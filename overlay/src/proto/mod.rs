@@ -506,31 +506,22 @@ impl Proto {
     }
 
     /// Sends a message over the ring: to a peer, or with [`Flags::KEY`] to a point of the ring.
-    fn send_to(&mut self, dst: Id, via: Option<Id>, flags: Flags, message: Message, now: Time) -> Option<LinkId> {
-        self.send_avoiding(dst, via, flags, message, None, now)
+    fn send_to(&mut self, dst: Id, via: Option<Id>, flags: Flags, message: Message, now: Time) {
+        let mut header = self.header(message.kind(), dst, via, flags);
+        let hop = self.first_hop(&mut header, &[]);
+        self.start(hop, Frame { header, message }, now);
     }
 
-    /// The same, but not by this link first. Gives the link that was taken.
-    fn send_avoiding(
-        &mut self,
-        dst: Id,
-        via: Option<Id>,
-        flags: Flags,
-        message: Message,
-        avoid: Option<LinkId>,
-        now: Time,
-    ) -> Option<LinkId> {
-        let mut header = self.header(message.kind(), dst, via, flags);
-        match self.first_hop(&mut header, avoid) {
-            Hop::Deliver => self.deliver(Frame { header, message }, now),
+    /// Does with a frame of this node's own what the router says.
+    fn start(&mut self, hop: Hop, mut frame: Frame, now: Time) {
+        match hop {
+            Hop::Deliver => self.deliver(frame, now),
             Hop::Forward(link) => {
-                header.ttl -= 1;
-                self.outputs.push_back(Output::Send { link, frame: Frame { header, message } });
-                return Some(link);
+                frame.header.ttl -= 1;
+                self.outputs.push_back(Output::Send { link, frame });
             }
-            Hop::Drop(reason) => self.report(&header, reason, now),
+            Hop::Drop(reason) => self.report(&frame.header, reason, now),
         }
-        None
     }
 
     /// Sends a message to the neighbour at the other end of a link.

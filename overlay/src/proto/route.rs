@@ -52,7 +52,7 @@ impl Proto {
             link.time = now;
             link.suspect = false;
         }
-        let hop = self.next_hop(header, from);
+        let hop = self.next_hop(header, from.as_slice());
         match hop {
             Hop::Forward(_) if header.ttl == 0 => Hop::Drop(DropReason::Expired),
             Hop::Forward(_) => {
@@ -63,19 +63,27 @@ impl Proto {
         }
     }
 
-    /// The first hop of a frame of this node's own; not over `avoid` while there is another way.
-    pub(super) fn first_hop(&self, header: &mut Header, avoid: Option<LinkId>) -> Hop {
-        if avoid.is_some() {
+    /// The first hop of a frame of this node's own: the best that is not among the `tried`, while there is one.
+    pub(super) fn first_hop(&self, header: &mut Header, tried: &[LinkId]) -> Hop {
+        type Router = fn(&Proto, &mut Header, &[LinkId]) -> Hop;
+        let routers: [Router; 2] =
+            [Proto::next_hop, |proto, header, tried| proto.greedy(header, header.target(), tried)];
+        for router in routers.into_iter().filter(|_| !tried.is_empty()) {
             let mut other = header.clone();
-            if let hop @ Hop::Forward(_) = self.next_hop(&mut other, avoid) {
-                *header = other;
-                return hop;
+            match router(self, &mut other, tried) {
+                Hop::Forward(link) if tried.contains(&link) => {}
+                Hop::Drop(_) => {}
+                hop => {
+                    *header = other;
+                    return hop;
+                }
             }
         }
-        self.next_hop(header, None)
+        self.next_hop(header, &[])
     }
 
-    fn next_hop(&self, header: &mut Header, from: Option<LinkId>) -> Hop {
+    /// `avoid`: the link that the frame came over, or those that were tried for a frame of this node's own.
+    fn next_hop(&self, header: &mut Header, avoid: &[LinkId]) -> Hop {
         if let Some(via) = header.via.as_mut().filter(|via| via.to == self.me) {
             via.to = header.dst;
             header.bound = Id::MAX.number();
@@ -89,7 +97,7 @@ impl Proto {
             }
         }
         if self.phase != Phase::Member {
-            return self.leave_from_outside(header, from);
+            return self.leave_from_outside(header, avoid);
         }
         let target = header.target();
         let exact = !header.flags.has(Flags::KEY) || target != header.dst;
@@ -97,9 +105,9 @@ impl Proto {
             return Hop::Forward(link.id);
         }
         // A neighbour says that it has a link to the target: it knows better than the arcs, which lag behind while nodes join.
-        let promised = || self.links.nearest(target, |link, _| may_forward(link) && Some(link.id) != from);
+        let promised = || self.links.nearest(target, |link, _| may_forward(link) && !avoid.contains(&link.id));
         if exact && header.bound > 0 && promised().is_some_and(|step| step.promise == 0) {
-            return self.greedy(header, target, from);
+            return self.greedy(header, target, avoid);
         }
         #[cfg(feature = "known-bugs")]
         if let Some(hop) = self.past_target(header, target, exact, from) {
@@ -108,15 +116,15 @@ impl Proto {
         if let Some(hop) = self.finish(header, target, exact) {
             return hop;
         }
-        self.greedy(header, target, from)
+        self.greedy(header, target, avoid)
     }
 
     /// The first hop of a frame of a node that is not a member: by the neighbour that promises best.
-    fn leave_from_outside(&self, header: &mut Header, from: Option<LinkId>) -> Hop {
-        if from.is_some() && header.src != self.me {
+    fn leave_from_outside(&self, header: &mut Header, avoid: &[LinkId]) -> Hop {
+        if !avoid.is_empty() && header.src != self.me {
             return Hop::Drop(DropReason::NotMember);
         }
-        let step = self.links.nearest(header.target(), |link, _| link.member && Some(link.id) != from);
+        let step = self.links.nearest(header.target(), |link, _| link.member && !avoid.contains(&link.id));
         match step.and_then(|step| self.links.at(step.place)) {
             Some(link) => Hop::Forward(link.id),
             None => Hop::Drop(DropReason::NoWay),
@@ -159,10 +167,10 @@ impl Proto {
         }
     }
 
-    fn greedy(&self, header: &mut Header, target: Id, from: Option<LinkId>) -> Hop {
+    fn greedy(&self, header: &mut Header, target: Id, avoid: &[LinkId]) -> Hop {
         let fresh = |link: &Link, leads_to: Id| {
             may_forward(link)
-                && Some(link.id) != from
+                && !avoid.contains(&link.id)
                 && !header.trail.contains(&link.peer)
                 && !header.trail.contains(&leads_to)
         };

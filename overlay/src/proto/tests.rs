@@ -81,6 +81,39 @@ fn a_key_is_owned_by_the_first_node_at_or_after_it() {
 }
 
 #[test]
+fn lookups_find_a_way_around_nodes_that_drop_what_they_should_forward() {
+    let mut world = World::new(14);
+    world.start(200, &Config { lookup_tries: 8, ..Config::with_links(16) });
+    world.await_that("one ideal ring", 60 * S, World::is_ideal);
+    world.run_for(30 * S);
+    for at in 0..20 {
+        world.nodes[at].hostile = true;
+    }
+    let hostile: Vec<Id> = (0..20).map(|at| world.nodes[at].proto.id()).collect();
+    let mut ids: Vec<Id> = world.alive().map(|node| node.proto.id()).collect();
+    ids.sort_unstable();
+    for token in 0..1000 {
+        let from = world.rng().random_range(20..200);
+        // All ways to a key lead by the node before it when that is the nearest: such keys have no way around it.
+        let key = loop {
+            let key = Id::random(world.rng());
+            let before = ids.iter().rev().find(|&&id| id < key).unwrap_or(&ids[199]);
+            if !hostile.contains(before) {
+                break key;
+            }
+        };
+        world.lookup(from, token, key);
+        if token % 20 == 19 {
+            world.run_for(Duration::from_millis(100));
+        }
+    }
+    world.run_for(10 * S);
+    let answers = world.nodes.iter().flat_map(|node| node.answers.values());
+    let failed = answers.filter(|answer| !matches!(answer, Answer::Lookup(Ok(_)))).count();
+    assert!(failed <= 5, "{failed} of 1,000 lookups failed");
+}
+
+#[test]
 fn an_id_that_nobody_holds_is_told_to_be_so() {
     let mut world = ring_of(40, 16, 12);
     let nobody = Id::new(0x1234_5678_9abc);

@@ -53,6 +53,8 @@ pub struct Node {
     pub proto: Proto,
     /// Its process has not been killed.
     pub alive: bool,
+    /// It drops what it should forward for others.
+    pub hostile: bool,
     /// Nodes of different groups cannot reach each other; the signalling server is in group 0.
     pub group: usize,
     /// What arrived, and from whom.
@@ -135,6 +137,7 @@ impl World {
         self.nodes.push(Node {
             proto,
             alive: true,
+            hostile: false,
             group: 0,
             datagrams: Vec::new(),
             unreachable: Vec::new(),
@@ -351,6 +354,9 @@ impl World {
     fn carry(&mut self, at: usize, link: LinkId, frame: Frame) {
         if let Message::Datagram(payload) = &frame.message {
             self.hops.entry(payload.to_vec()).or_default().push(self.nodes[at].proto.id());
+        }
+        if self.nodes[at].hostile && frame.header.src != self.nodes[at].proto.id() {
+            return;
         }
         let Some(&(peer, peer_link)) = self.wires.get(&(at, link)) else { return };
         if !self.reachable(at, peer) || self.rng.random_bool(self.network.loss) {
