@@ -1,0 +1,171 @@
+//! How a scenario gets its ring: by nodes that join, one way or another.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use atoll::id::Id;
+use atoll::proto::Time;
+use rand::RngExt;
+
+use super::Run;
+use crate::engine::World;
+use crate::settings::groups::{Network, Protocol};
+use crate::settings::values::{Wait, wait};
+
+/// Virtual time between two looks at whether the run is to stop.
+pub(super) const SLICE: Duration = Duration::from_millis(200);
+
+/// In what order nodes join, as people write it: `at-once`, `every:100ms`, or `doubling:10s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Growth {
+    /// All start in the same moment.
+    AtOnce,
+    /// One after the other, with this wait between them.
+    Every(Duration),
+    /// The ring doubles within this time: every member lets newcomers in alike.
+    Doubling(Duration),
+}
+
+impl FromStr for Growth {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let positive = |text| match wait(text)? {
+            Duration::ZERO => Err("this wait must be above 0".to_owned()),
+            wait => Ok(wait),
+        };
+        match text.split_once(':') {
+            None if text == "at-once" => Ok(Growth::AtOnce),
+            Some(("every", pause)) => Ok(Growth::Every(positive(pause)?)),
+            Some(("doubling", time)) => Ok(Growth::Doubling(positive(time)?)),
+            _ => Err(format!("{text:?} is no way to grow; write at-once, every:100ms or doubling:10s")),
+        }
+    }
+}
+
+impl fmt::Display for Growth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Growth::AtOnce => f.write_str("at-once"),
+            Growth::Every(pause) => write!(f, "every:{}", Wait(*pause)),
+            Growth::Doubling(time) => write!(f, "doubling:{}", Wait(*time)),
+        }
+    }
+}
+
+/// What a ring is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recipe<'a> {
+    pub(super) seed: u64,
+    pub(super) nodes: usize,
+    pub(super) links: usize,
+    pub(super) protocol: &'a Protocol,
+    pub(super) network: &'a Network,
+    pub(super) growth: Growth,
+}
+
+/// A ring that was built.
+pub(super) struct Ring {
+    pub(super) world: World,
+    /// From the first node's start until every predecessor and successor list was exactly right; `None` when that did not come
+    /// within the limit.
+    pub(super) correct_after: Option<Duration>,
+}
+
+impl Recipe<'_> {
+    /// Lets the nodes join, and waits until every predecessor and successor list is exactly right, for `limit` at most after
+    /// the last start. Gives `None` when the run is to stop.
+    pub(super) fn build(&self, run: &Run, limit: Duration) -> Option<Ring> {
+        let mut world = World::new(self.seed, self.network.network());
+        world.watch.answers = false;
+        let mut start = world.now();
+        for count in 0..self.nodes {
+            if count > 0 {
+                start = start.after(self.pause(count));
+                let events = world.counts().events;
+                while world.step_until(start) {}
+                run.progress.did(0, world.counts().events - events);
+            }
+            self.add(&mut world);
+            run.progress.did(1, 0);
+            if run.progress.is_stopped() {
+                return None;
+            }
+        }
+        let correct_after = until_correct(&mut world, run, limit);
+        (!run.progress.is_stopped()).then_some(Ring { world, correct_after })
+    }
+
+    /// One node more, which begins to join. Gives its index.
+    pub(super) fn add(&self, world: &mut World) -> usize {
+        let id = Id::random(world.rng());
+        let rich = self.protocol.rich_share > 0.0 && world.rng().random_bool(self.protocol.rich_share);
+        let links = if rich { self.protocol.rich_links } else { self.links };
+        world.add(id, self.protocol.config(links))
+    }
+
+    /// Virtual time before the next start, when so many have started.
+    fn pause(&self, count: usize) -> Duration {
+        match self.growth {
+            Growth::AtOnce => Duration::ZERO,
+            Growth::Every(pause) => pause,
+            // Doubling within a time means that each brings ln 2 newcomers meanwhile.
+            Growth::Doubling(time) => time.div_f64(std::f64::consts::LN_2 * count as f64),
+        }
+    }
+}
+
+/// Waits until every predecessor and successor list is exactly right. Gives when that was, as time since the world began, or
+/// `None` when it did not come within `limit`, or the run is to stop.
+pub(super) fn until_correct(world: &mut World, run: &Run, limit: Duration) -> Option<Duration> {
+    let end = world.now().after(limit);
+    world.take_ring_changed();
+    let mut changed = world.now();
+    let mut looked = false;
+    loop {
+        // Looking costs as much as the ring is long: only once a change is over.
+        if world.take_ring_changed() {
+            changed = world.now();
+            looked = false;
+        } else if !looked {
+            looked = true;
+            if world.is_ideal() {
+                return Some(changed.since(Time(0)));
+            }
+        }
+        if world.now() >= end || run.progress.is_stopped() {
+            return None;
+        }
+        pass(world, run, SLICE);
+    }
+}
+
+/// Lets time pass.
+pub(super) fn pass(world: &mut World, run: &Run, time: Duration) {
+    let end = world.now().after(time);
+    while world.now() < end && !run.progress.is_stopped() {
+        let events = world.counts().events;
+        let slice = end.since(world.now()).min(SLICE);
+        let until = world.now().after(slice);
+        world.run_for(slice);
+        run.progress.did(0, world.counts().events - events);
+        if world.now() < until && end.since(world.now()) < crate::engine::TICK {
+            break; // The rest is shorter than the clock's tick.
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_to_grow_are_shown_as_they_are_read() {
+        for text in ["at-once", "every:100ms", "doubling:10s"] {
+            assert_eq!(text.parse::<Growth>().unwrap().to_string(), text);
+        }
+        assert!("slowly".parse::<Growth>().unwrap_err().contains("doubling:10s"));
+        assert!("every:0".parse::<Growth>().is_err());
+    }
+}
