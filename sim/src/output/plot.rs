@@ -14,13 +14,16 @@ const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00
 const PNG_SCALE: f32 = 2.0;
 
 /// Width of a plot, in units of the SVG.
-const WIDTH: f64 = 640.0;
+const WIDTH: f64 = 820.0;
 
 /// Height of a plot, in units of the SVG.
 const HEIGHT: f64 = 420.0;
 
 /// Room above the highest point of an axis that begins at zero.
 const HEADROOM: f64 = 1.08;
+
+/// Pieces that the line of a formula is drawn in.
+const SMOOTH: usize = 48;
 
 /// Curves over axes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -70,6 +73,15 @@ pub struct Series {
 }
 
 impl Series {
+    /// A formula, drawn smoothly from one x to another. `by_factors`: at equal ratios instead of equal distances.
+    pub fn formula(name: impl Into<String>, (from, to): (f64, f64), by_factors: bool, y: impl Fn(f64) -> f64) -> Self {
+        let at = |step: usize| match step as f64 / SMOOTH as f64 {
+            share if by_factors => from * libm::pow(to / from, share),
+            share => from + (to - from) * share,
+        };
+        Series::new(name, Style::Theory, (0..=SMOOTH).map(at).map(|x| (x, y(x))))
+    }
+
     /// A curve of this name; points that are no numbers are left out.
     pub fn new(name: impl Into<String>, style: Style, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
         let points = points.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
@@ -115,7 +127,7 @@ impl Plot {
             .with_y_label(&self.y.label)
             .with_width(WIDTH)
             .with_height(HEIGHT)
-            .with_legend_position(LegendPosition::OutsideBottomColumns);
+            .with_legend_position(LegendPosition::OutsideRightTop);
         if self.x.logarithmic {
             layout = layout.with_log_x().with_x_tick_format(TickFormat::Custom(std::sync::Arc::new(plain)));
         }

@@ -1,15 +1,13 @@
 //! How long the ways of lookups are, against the size of the ring and the budget of links.
 
-use std::time::Duration;
-
 use anyhow::Result;
 
 use super::lookups::{self, Outcome};
-use super::ring::{Growth, Recipe, pass};
+use super::ring::{Growth, Recipe};
 use super::{Run, Scenario};
 use crate::output::{Axis, Figure, Plot, Report, Series, Style};
 use crate::settings::Wrong;
-use crate::settings::groups::{FromFile, Network, Protocol};
+use crate::settings::groups::Common;
 use crate::settings::values;
 use crate::theory;
 
@@ -17,11 +15,6 @@ use crate::theory;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example:\n  sim hops --nodes 1000,10000,100000 --links 16,64 --plot hops.svg")]
 pub struct Hops {
-    #[command(flatten)]
-    pub(super) from: FromFile,
-    /// What chance follows from.
-    #[arg(long, default_value = "1", value_name = "NUMBER")]
-    pub(super) seed: u64,
     /// Sizes of the rings.
     #[arg(long, default_value = "100,316,1000", value_name = "NODES", value_delimiter = ',', value_parser = values::count)]
     pub(super) nodes: Vec<usize>,
@@ -34,16 +27,8 @@ pub struct Hops {
     /// In what order nodes join: at-once, every:100ms, or doubling:10s.
     #[arg(long, default_value = "doubling:10s", value_name = "GROWTH")]
     pub(super) growth: Growth,
-    /// Virtual time between a correct ring and the lookups, in which nodes choose their fingers.
-    #[arg(long, default_value = "60s", value_name = "WAIT", value_parser = values::wait)]
-    pub(super) settle: Duration,
-    /// Virtual time after the last start in which the ring must be correct.
-    #[arg(long, default_value = "10min", value_name = "WAIT", value_parser = values::wait)]
-    pub(super) limit: Duration,
     #[command(flatten)]
-    pub(super) protocol: Protocol,
-    #[command(flatten)]
-    pub(super) network: Network,
+    pub(super) common: Common,
 }
 
 /// One ring, measured.
@@ -56,7 +41,7 @@ struct Measured {
 
 impl Scenario for Hops {
     fn check(&self) -> Result<(), Wrong> {
-        self.protocol.check(&self.nodes, &self.links)
+        self.common.protocol.check(&self.nodes, &self.links)
     }
 
     fn sizes(&self) -> Vec<usize> {
@@ -66,7 +51,7 @@ impl Scenario for Hops {
     fn run(&self, run: &Run) -> Result<Report> {
         let rings = self.rings();
         run.progress.expect(rings.iter().map(|(nodes, _)| (nodes + self.lookups) as u64).sum());
-        let measured = run.each(&rings, |&(nodes, links)| Ok(self.measure(run, nodes, links)))?;
+        let measured = run.each(&rings, |&(nodes, links)| self.measure(run, nodes, links))?;
         Ok(self.report(measured))
     }
 }
@@ -77,14 +62,12 @@ impl Hops {
     }
 
     /// `None`: the run was stopped before anything was measured on this ring.
-    fn measure(&self, run: &Run, nodes: usize, links: usize) -> Option<Measured> {
-        let (protocol, network) = (&self.protocol, &self.network);
-        let recipe = Recipe { seed: self.seed, nodes, links, protocol, network, growth: self.growth };
-        let mut world = recipe.build(run, self.limit)?.world;
-        pass(&mut world, run, self.settle);
+    fn measure(&self, run: &Run, nodes: usize, links: usize) -> Result<Option<Measured>> {
+        let recipe = Recipe { nodes, links, growth: self.growth, common: &self.common };
+        let Some(mut world) = recipe.build_settled(run)? else { return Ok(None) };
         let held: usize = world.nodes.iter().map(|node| node.proto.links_in_use()).sum();
-        let outcome = lookups::look_up(&mut world, run, self.lookups, protocol.lookup_patience());
-        Some(Measured { nodes, links, links_held: held as f64 / nodes as f64, outcome })
+        let outcome = lookups::look_up(&mut world, run, self.lookups, self.common.protocol.lookup_patience());
+        Ok(Some(Measured { nodes, links, links_held: held as f64 / nodes as f64, outcome }))
     }
 
     fn report(&self, mut measured: Vec<Measured>) -> Report {
@@ -128,12 +111,12 @@ impl Hops {
             series.push(Series::new(format!("Atoll, {links} links"), Style::Measured, points));
         }
         let sizes = || self.nodes.iter().map(|&nodes| nodes as f64);
+        let range = (sizes().fold(f64::INFINITY, f64::min), sizes().fold(0.0, f64::max));
         for &links in &self.links {
-            let bound = sizes().map(|nodes| (nodes, theory::moore_hops(nodes, links as f64)));
-            series.push(Series::new(format!("Moore's bound, {links} links"), Style::Theory, bound));
+            let bound = |nodes| theory::moore_hops(nodes, links as f64);
+            series.push(Series::formula(format!("Moore's bound, {links} links"), range, true, bound));
         }
-        let chord = sizes().map(|nodes| (nodes, theory::chord_hops(nodes)));
-        series.push(Series::new("Chord: half log2 N (2001)", Style::Theory, chord));
+        series.push(Series::formula("Chord: half log2 N (2001)", range, true, theory::chord_hops));
         Plot {
             name: "hops".to_owned(),
             title: "Mean path length of lookups".to_owned(),

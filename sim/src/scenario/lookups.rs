@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use atoll::id::Id;
 use atoll::proto::{Answer, Time};
+use rand::seq::IndexedRandom;
 
 use super::Run;
 use super::ring::pass;
@@ -74,6 +75,17 @@ impl Owners {
 /// Has random nodes look random keys up, on a ring that nobody joins or leaves meanwhile. `patience`: how long the last answers
 /// are waited for.
 pub(super) fn look_up(world: &mut World, run: &Run, count: usize, patience: Duration) -> Outcome {
+    look_up_from(world, run, count, patience, None)
+}
+
+/// As [`look_up`], by some of the nodes.
+pub(super) fn look_up_from(
+    world: &mut World,
+    run: &Run,
+    count: usize,
+    patience: Duration,
+    asking: Option<&[usize]>,
+) -> Outcome {
     let owners = Owners::of(world);
     let mut outcome = Outcome::default();
     let mut asked: Vec<(Id, Time)> = Vec::with_capacity(count);
@@ -83,7 +95,11 @@ pub(super) fn look_up(world: &mut World, run: &Run, count: usize, patience: Dura
     while asked.len() < count && !run.progress.is_stopped() {
         let begins = batch.min(count - asked.len());
         for _ in 0..begins {
-            let Some(from) = world.random_node() else { break };
+            let from = match asking {
+                Some(asking) => asking.choose(world.rng()).copied(),
+                None => world.random_node(),
+            };
+            let Some(from) = from else { break };
             let key = Id::random(world.rng());
             asked.push((key, world.now()));
             world.lookup(from, asked.len() as u64 - 1, key);

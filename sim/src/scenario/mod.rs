@@ -1,6 +1,10 @@
 //! The scenarios: each builds rings, does something to them, and reports what it measured.
 
+mod attack;
+mod fail;
 mod hops;
+mod join;
+mod load;
 mod lookups;
 mod ring;
 mod samples;
@@ -14,7 +18,11 @@ use crate::output::Report;
 use crate::progress::Progress;
 use crate::settings::Wrong;
 
+pub use attack::Attack;
+pub use fail::Fail;
 pub use hops::Hops;
+pub use join::Join;
+pub use load::Load;
 pub use ring::Growth;
 
 /// What `sim` can do.
@@ -22,6 +30,14 @@ pub use ring::Growth;
 pub enum Verb {
     /// How long the ways of lookups are, against the size of the ring and the budget of links.
     Hops(Hops),
+    /// How long it takes until nodes that join are one correct ring.
+    Join(Join),
+    /// What lookups do when a share of all nodes dies at one moment: before any repair, and after it.
+    Fail(Fail),
+    /// How evenly keys are spread over nodes with random ids.
+    Load(Load),
+    /// How many lookups come through though a share of the nodes drops what it should forward.
+    Attack(Attack),
     /// Runs the scenario that a file describes. Flags behind the file go before what it says.
     Run {
         /// The file (TOML); `scenario = "hops"` in it says which scenario it is for.
@@ -38,6 +54,10 @@ impl Verb {
     pub fn scenario(&self) -> Option<&dyn Scenario> {
         match self {
             Verb::Hops(hops) => Some(hops),
+            Verb::Join(join) => Some(join),
+            Verb::Fail(fail) => Some(fail),
+            Verb::Load(load) => Some(load),
+            Verb::Attack(attack) => Some(attack),
             Verb::Run { .. } => None,
         }
     }

@@ -4,17 +4,21 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::{Result, bail};
 use atoll::id::Id;
 use atoll::proto::Time;
 use rand::RngExt;
 
 use super::Run;
 use crate::engine::World;
-use crate::settings::groups::{Network, Protocol};
+use crate::settings::groups::Common;
 use crate::settings::values::{Wait, wait};
 
 /// Virtual time between two looks at whether the run is to stop.
 pub(super) const SLICE: Duration = Duration::from_millis(200);
+
+/// Events of each node between two looks at whether the ring is correct.
+const LOOK_EVERY: u64 = 2;
 
 /// In what order nodes join, as people write it: `at-once`, `every:100ms`, or `doubling:10s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +61,10 @@ impl fmt::Display for Growth {
 /// What a ring is made of.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Recipe<'a> {
-    pub(super) seed: u64,
     pub(super) nodes: usize,
     pub(super) links: usize,
-    pub(super) protocol: &'a Protocol,
-    pub(super) network: &'a Network,
     pub(super) growth: Growth,
+    pub(super) common: &'a Common,
 }
 
 /// A ring that was built.
@@ -71,13 +73,30 @@ pub(super) struct Ring {
     /// From the first node's start until every predecessor and successor list was exactly right; `None` when that did not come
     /// within the limit.
     pub(super) correct_after: Option<Duration>,
+    /// From the first node's start to the last one's.
+    pub(super) last_start: Duration,
 }
 
 impl Recipe<'_> {
-    /// Lets the nodes join, and waits until every predecessor and successor list is exactly right, for `limit` at most after
-    /// the last start. Gives `None` when the run is to stop.
-    pub(super) fn build(&self, run: &Run, limit: Duration) -> Option<Ring> {
-        let mut world = World::new(self.seed, self.network.network());
+    /// A ring that is correct, and whose nodes have chosen their fingers. Gives `None` when the run is to stop.
+    ///
+    /// # Errors
+    ///
+    /// When the ring is not correct within the limit.
+    pub(super) fn build_settled(&self, run: &Run) -> Result<Option<World>> {
+        let Some(Ring { mut world, correct_after, .. }) = self.build(run) else { return Ok(None) };
+        if correct_after.is_none() {
+            let (nodes, seed, limit) = (self.nodes, self.common.seed, Wait(self.common.limit));
+            bail!("{nodes} nodes with seed {seed} were no correct ring after {limit}: give --limit more time");
+        }
+        pass(&mut world, run, self.common.settle);
+        Ok(Some(world))
+    }
+
+    /// Lets the nodes join, and waits until every predecessor and successor list is exactly right, until the limit. Gives
+    /// `None` when the run is to stop.
+    pub(super) fn build(&self, run: &Run) -> Option<Ring> {
+        let mut world = World::new(self.common.seed, self.common.network.network());
         world.watch.answers = false;
         let mut start = world.now();
         for count in 0..self.nodes {
@@ -93,16 +112,17 @@ impl Recipe<'_> {
                 return None;
             }
         }
-        let correct_after = until_correct(&mut world, run, limit);
-        (!run.progress.is_stopped()).then_some(Ring { world, correct_after })
+        let last_start = start.since(Time(0));
+        let correct_after = until_correct(&mut world, run, self.common.limit);
+        (!run.progress.is_stopped()).then_some(Ring { world, correct_after, last_start })
     }
 
     /// One node more, which begins to join. Gives its index.
     pub(super) fn add(&self, world: &mut World) -> usize {
         let id = Id::random(world.rng());
-        let rich = self.protocol.rich_share > 0.0 && world.rng().random_bool(self.protocol.rich_share);
-        let links = if rich { self.protocol.rich_links } else { self.links };
-        world.add(id, self.protocol.config(links))
+        let protocol = &self.common.protocol;
+        let rich = protocol.rich_share > 0.0 && world.rng().random_bool(protocol.rich_share);
+        world.add(id, protocol.config(if rich { protocol.rich_links } else { self.links }))
     }
 
     /// Virtual time before the next start, when so many have started.
@@ -116,23 +136,22 @@ impl Recipe<'_> {
     }
 }
 
-/// Waits until every predecessor and successor list is exactly right. Gives when that was, as time since the world began, or
-/// `None` when it did not come within `limit`, or the run is to stop.
+/// Waits until every predecessor and successor list is exactly right. Gives when neighbours changed last, as time since the world
+/// began, or `None` when it did not come within `limit`, or the run is to stop.
 pub(super) fn until_correct(world: &mut World, run: &Run, limit: Duration) -> Option<Duration> {
     let end = world.now().after(limit);
-    world.take_ring_changed();
-    let mut changed = world.now();
-    let mut looked = false;
+    let mut correct_since = world.now();
+    let mut look_after = 0;
     loop {
-        // Looking costs as much as the ring is long: only once a change is over.
         if world.take_ring_changed() {
-            changed = world.now();
-            looked = false;
-        } else if !looked {
-            looked = true;
+            correct_since = world.now();
+        } else if world.counts().events >= look_after {
             if world.is_ideal() {
-                return Some(changed.since(Time(0)));
+                return Some(correct_since.since(Time(0)));
             }
+            correct_since = world.now();
+            // Looking goes through all nodes: it must not take longer than what happens between two looks.
+            look_after = world.counts().events + LOOK_EVERY * world.nodes.len() as u64;
         }
         if world.now() >= end || run.progress.is_stopped() {
             return None;

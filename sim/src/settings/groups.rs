@@ -1,22 +1,49 @@
 //! Settings that many scenarios share: of the protocol and of the network.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use atoll::proto::Config;
 
 use super::Wrong;
-use super::values::{self, Latency};
+use super::values::{self, Latency, Notice};
 use crate::engine;
 
 /// Memory of one simulated node, all in all, in bytes: what a run is refused by when the machine has too little.
 pub const NODE_BYTES: u64 = 8 * 1024;
 
-/// Where a scenario's settings come from, beside its flags.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub struct FromFile {
+/// What a scenario without nodes that run has.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SeedAndFile {
     /// Take the settings that are not given as flags from this scenario file (TOML).
     #[arg(long, value_name = "FILE")]
-    pub file: Option<std::path::PathBuf>,
+    pub file: Option<PathBuf>,
+    /// What chance follows from.
+    #[arg(long, default_value = "1", value_name = "NUMBER")]
+    pub seed: u64,
+}
+
+/// What every scenario of rings has. Flatten it last: its headings go on for what follows.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Common {
+    /// Take the settings that are not given as flags from this scenario file (TOML).
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// What chance follows from.
+    #[arg(long, default_value = "1", value_name = "NUMBER")]
+    pub seed: u64,
+    /// Virtual time between a correct ring and the measurement, in which nodes choose their fingers.
+    #[arg(long, default_value = "60s", value_name = "WAIT", value_parser = values::wait)]
+    pub settle: Duration,
+    /// Virtual time within which a ring must be correct.
+    #[arg(long, default_value = "10min", value_name = "WAIT", value_parser = values::wait)]
+    pub limit: Duration,
+    /// How the nodes are set.
+    #[command(flatten)]
+    pub protocol: Protocol,
+    /// What the network does.
+    #[command(flatten)]
+    pub network: Network,
 }
 
 /// How the nodes are set: all waits are virtual time.
@@ -93,6 +120,10 @@ pub struct Network {
     /// The share of links that do not open though both ends agreed.
     #[arg(long, default_value = "0", value_name = "SHARE", value_parser = values::share)]
     pub failing_links: f64,
+    /// How long after a node was killed the other ends of its links notice, without asking: a wait, or never, when only
+    /// heartbeats find out.
+    #[arg(long, default_value = "never", value_name = "WAIT")]
+    pub links_notice: Notice,
     /// The share of nodes that are slow.
     #[arg(long, default_value = "0", value_name = "SHARE", value_parser = values::share)]
     pub slow_nodes: f64,
@@ -175,6 +206,7 @@ impl Network {
             failing_links: self.failing_links,
             slow_nodes: self.slow_nodes,
             slowness: self.slow_by,
+            links_notice: self.links_notice.0,
             ..engine::Network::default()
         }
     }

@@ -98,7 +98,7 @@ struct Source {
 /// [`Refused`], when a word, a name or a value is wrong, or settings do not go together.
 pub fn parse(words: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Parsed, Refused> {
     let words = named_scenario(words.into_iter().map(Into::into).collect())?;
-    let command = Cli::command();
+    let command = command();
     let matches = command.clone().try_get_matches_from(&words).map_err(one_line)?;
     let source = match file_of(&matches) {
         Some(path) => Some(Source::read(&path, &command, &matches)?),
@@ -188,7 +188,7 @@ fn memory(mut sizes: Vec<usize>, jobs: usize) -> Result<(), Wrong> {
 
 /// Turns `sim run FILE …` into `sim SCENARIO --file FILE …`.
 fn named_scenario(words: Vec<OsString>) -> Result<Vec<OsString>, Refused> {
-    let command = Cli::command().ignore_errors(true);
+    let command = command().ignore_errors(true);
     let Ok(matches) = command.try_get_matches_from(&words) else { return Ok(words) };
     let Some((RUN, run)) = matches.subcommand() else { return Ok(words) };
     let (Some(path), Some(at)) = (run.get_one::<PathBuf>("scenario_file"), words.iter().position(|word| word == RUN))
@@ -216,6 +216,11 @@ fn named_scenario(words: Vec<OsString>) -> Result<Vec<OsString>, Refused> {
         renamed.splice(at..=at, ["--file".into(), path.clone().into_os_string()]);
     }
     Ok(renamed)
+}
+
+/// The command line, with negative numbers as values everywhere: they are wrong, and are told so.
+fn command() -> Command {
+    Cli::command().mut_subcommands(|verb| verb.mut_args(|flag| flag.allow_negative_numbers(true)))
 }
 
 fn is_scenario(verb: &Command) -> bool {

@@ -159,6 +159,21 @@ impl fmt::Display for Latency {
     }
 }
 
+/// After how long something is noticed by itself: a wait, or `never`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice(pub Option<Duration>);
+
+impl FromStr for Notice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "never" => Ok(Notice(None)),
+            _ => wait(text).map(|wait| Notice(Some(wait))).map_err(|why| format!("{why}, or never")),
+        }
+    }
+}
+
 /// A wait, shown as [`wait`] takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait(pub Duration);
