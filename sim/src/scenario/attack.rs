@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use atoll::wire::kind;
-use rand::RngExt;
 
+use super::damage::choose;
 use super::lookups::{self, Outcome};
 use super::ring::{Growth, Recipe};
 use super::{Run, Scenario};
-use crate::engine::World;
 use crate::output::{Axis, Figure, Plot, Report, Series, Style};
 use crate::settings::Wrong;
 use crate::settings::groups::Common;
@@ -141,16 +140,4 @@ impl Attack {
             series,
         }
     }
-}
-
-/// Exactly this share of the nodes, at random.
-fn choose(world: &mut World, share: f64) -> BTreeSet<usize> {
-    let mut nodes: Vec<usize> = world.running().collect();
-    let wanted = (share * nodes.len() as f64).round() as usize;
-    let mut chosen = BTreeSet::new();
-    for _ in 0..wanted {
-        let at = world.rng().random_range(0..nodes.len());
-        chosen.insert(nodes.swap_remove(at));
-    }
-    chosen
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use atoll::wire::kind;
-use rand::RngExt;
 
+use super::damage::kill;
 use super::lookups::{self, Outcome};
 use super::ring::{Growth, Recipe, pass, until_correct};
 use super::{Run, Scenario};
@@ -156,17 +156,6 @@ impl Fail {
             y: Axis::linear("mean path length (hops)"),
             series,
         }
-    }
-}
-
-/// Kills exactly this share of the nodes, at random.
-fn kill(world: &mut World, share: f64) {
-    let mut nodes: Vec<usize> = world.running().collect();
-    let dying = (share * nodes.len() as f64).round() as usize;
-    for _ in 0..dying {
-        let at = world.rng().random_range(0..nodes.len());
-        let node = nodes.swap_remove(at);
-        world.kill(node);
     }
 }
 

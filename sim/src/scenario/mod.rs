@@ -1,13 +1,19 @@
 //! The scenarios: each builds rings, does something to them, and reports what it measured.
 
 mod attack;
+mod churn;
+mod damage;
+mod draw;
 mod fail;
 mod hops;
 mod join;
+mod journey;
 mod load;
 mod lookups;
+mod merge;
 mod ring;
 mod samples;
+mod trace;
 
 use std::path::PathBuf;
 
@@ -19,11 +25,15 @@ use crate::progress::Progress;
 use crate::settings::Wrong;
 
 pub use attack::Attack;
+pub use churn::{Churn, Sessions};
+pub use draw::Draw;
 pub use fail::Fail;
 pub use hops::Hops;
 pub use join::Join;
 pub use load::Load;
+pub use merge::Merge;
 pub use ring::Growth;
+pub use trace::Trace;
 
 /// What `sim` can do.
 #[derive(Debug, clap::Subcommand)]
@@ -38,6 +48,14 @@ pub enum Verb {
     Load(Load),
     /// How many lookups come through though a share of the nodes drops what it should forward.
     Attack(Attack),
+    /// What lookups do while nodes come and go.
+    Churn(Churn),
+    /// How long two rings that meet take to become one.
+    Merge(Merge),
+    /// Every event of one lookup.
+    Trace(Trace),
+    /// Draws the ring with its links and the way of one lookup. Without --plot the SVG goes to standard output.
+    Draw(Draw),
     /// Runs the scenario that a file describes. Flags behind the file go before what it says.
     Run {
         /// The file (TOML); `scenario = "hops"` in it says which scenario it is for.
@@ -58,6 +76,10 @@ impl Verb {
             Verb::Fail(fail) => Some(fail),
             Verb::Load(load) => Some(load),
             Verb::Attack(attack) => Some(attack),
+            Verb::Churn(churn) => Some(churn),
+            Verb::Merge(merge) => Some(merge),
+            Verb::Trace(trace) => Some(trace),
+            Verb::Draw(draw) => Some(draw),
             Verb::Run { .. } => None,
         }
     }
