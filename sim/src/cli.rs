@@ -125,12 +125,7 @@ fn origin(parsed: &Parsed) -> Origin {
     for chosen in settings.iter().filter(|chosen| !chosen.default || chosen.name == "seed") {
         repeat += &format!(" --{}={}", chosen.name, chosen.value);
     }
-    Origin {
-        scenario: parsed.verb().to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        settings,
-        repeat,
-    }
+    Origin { scenario: parsed.verb().to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), settings, repeat }
 }
 
 /// Prints the report as it is wanted. A reader that has seen enough is no failure.

@@ -1,5 +1,6 @@
 //! What can be set about a node's part in the ring. Every limit of the protocol is here or a constant beside its use.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::wire::{MAX_SUCCESSORS, Role};
@@ -85,7 +86,12 @@ impl Config {
     }
 
     /// The settings with every number and every wait brought into its bounds.
-    pub(super) fn bounded(mut self) -> Self {
+    pub(super) fn bounded(shared: Arc<Self>) -> Arc<Self> {
+        let bounded = Config::clone(&shared).brought_into_bounds();
+        if bounded == *shared { shared } else { Arc::new(bounded) }
+    }
+
+    fn brought_into_bounds(mut self) -> Self {
         self.max_links = self.max_links.clamp(Self::MIN_LINKS, usize::from(u16::MAX));
         self.successors = self.successors.clamp(2, MAX_SUCCESSORS);
         self.fingers = self.fingers.min(self.max_links - 4).min(48);

@@ -27,12 +27,19 @@ const MAX_FAILED: usize = 32;
 /// A link that was asked for to join, or by a ring neighbour that is not one yet, keeps its place for so long.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// A link that has been open for so long is not what holds a ring together that is only forming.
+const SETTLED: Duration = Duration::from_secs(3);
+
 /// After so long without another failure, a peer's earlier ones no longer count.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 /// Peers to leave alone for a while, because no link to them opened; for longer each time.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Failed(Vec<Failure>);
+pub(super) struct Failed {
+    list: Vec<Failure>,
+    /// Nothing expires before.
+    next: Time,
+}
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Failure {
@@ -44,49 +51,69 @@ struct Failure {
     times: u32,
 }
 
+impl Failure {
+    fn forgotten_at(&self) -> Time {
+        self.until.after(FORGET_AFTER)
+    }
+}
+
 impl Failed {
     pub(super) fn has(&self, peer: Id) -> bool {
-        self.0.iter().any(|failure| failure.peer == peer && failure.paused)
+        self.list.iter().any(|failure| failure.peer == peer && failure.paused)
     }
 
     pub(super) fn is_gone(&self, peer: Id) -> bool {
-        self.0.iter().any(|failure| failure.peer == peer && failure.paused && failure.gone)
+        self.list.iter().any(|failure| failure.peer == peer && failure.paused && failure.gone)
     }
 
     /// Leaves the peer alone for `pause`, and twice as long for each failure before, 32 times at most.
     pub(super) fn insert(&mut self, peer: Id, gone: bool, pause: Duration, now: Time) {
-        let earlier = self.0.iter().position(|failure| failure.peer == peer).map(|at| self.0.remove(at));
+        let earlier = self.list.iter().position(|failure| failure.peer == peer).map(|at| self.list.remove(at));
         let times = earlier.map_or(0, |failure| failure.times + 1);
-        if self.0.len() == MAX_FAILED {
-            self.0.remove(0);
+        if self.list.len() == MAX_FAILED {
+            self.list.remove(0);
         }
-        self.0.push(Failure { peer, until: now.after(pause * (1 << times.min(5))), paused: true, gone, times });
+        let until = now.after(pause * (1 << times.min(5)));
+        self.next = if self.list.is_empty() { until } else { until.min(self.next) };
+        self.list.push(Failure { peer, until, paused: true, gone, times });
     }
 
     /// Ends the pauses that are over, and says whether there were any.
     pub(super) fn expire(&mut self, now: Time) -> bool {
+        if self.list.is_empty() || now < self.next {
+            return false;
+        }
         let mut ended = false;
-        for failure in self.0.iter_mut().filter(|failure| failure.paused && failure.until <= now) {
+        for failure in self.list.iter_mut().filter(|failure| failure.paused && failure.until <= now) {
             failure.paused = false;
             ended = true;
         }
-        self.0.retain(|failure| failure.until.after(FORGET_AFTER) > now);
+        self.list.retain(|failure| failure.forgotten_at() > now);
+        self.list.shrink_to_fit();
+        let next = |failure: &Failure| if failure.paused { failure.until } else { failure.forgotten_at() };
+        self.next = self.list.iter().map(next).min().unwrap_or_default();
         ended
     }
 
     /// The peers that are left alone now.
     #[cfg(feature = "model")]
     pub(super) fn paused(&self) -> impl Iterator<Item = Id> {
-        self.0.iter().filter(|failure| failure.paused).map(|failure| failure.peer)
+        self.list.iter().filter(|failure| failure.paused).map(|failure| failure.peer)
     }
 
     #[cfg(feature = "model")]
     pub(super) fn make_due(&mut self, peer: Id, now: Time) {
-        self.0.iter_mut().filter(|failure| failure.peer == peer).for_each(|failure| failure.until = now);
+        self.list.iter_mut().filter(|failure| failure.peer == peer).for_each(|failure| failure.until = now);
+        self.next = now;
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.list.capacity() * size_of::<Failure>()
     }
 
     fn forgive(&mut self, peer: Id) {
-        self.0.retain(|failure| failure.peer != peer);
+        self.list.retain(|failure| failure.peer != peer);
     }
 }
 
@@ -182,7 +209,7 @@ impl Proto {
         }
         let refusal = if self.config.role == Role::Leaf {
             Some(Refusal::Closed)
-        } else if !self.admits(from, purpose) || !self.make_room(self.granted(from, purpose), now) {
+        } else if !self.admits(from, purpose, now) || !self.make_room(self.granted(from, purpose), now) {
             Some(Refusal::Full)
         } else {
             None
@@ -415,9 +442,14 @@ impl Proto {
     }
 
     /// Whether a peer may have a place, if there is one: the last places are kept for the ring's own needs.
-    fn admits(&self, from: Id, purpose: Purpose) -> bool {
-        if self.granted(from, purpose) == Purpose::Ring {
-            return true;
+    ///
+    /// A newcomer is let in even where all places are taken, one at a time: a ring of members that are all linked to each other,
+    /// and full, would let nobody in for ever. It needs the place for no more than a moment, to learn where it belongs.
+    fn admits(&self, from: Id, purpose: Purpose, now: Time) -> bool {
+        match self.granted(from, purpose) {
+            Purpose::Ring => return true,
+            Purpose::Join if self.links.is_full() => return self.least_for(Purpose::Join, now).is_some(),
+            _ => {}
         }
         let near = self.links.iter().filter(|link| link.purpose == Purpose::Ring || self.is_near(link.peer)).count();
         let kept = (2 * super::ring::NEAR).saturating_sub(near);
@@ -429,10 +461,13 @@ impl Proto {
         if !self.links.is_full() {
             return true;
         }
-        let below = if purpose == Purpose::Ring { Worth::Ring } else { Worth::Finger };
-        let worth = |link: &Link| self.worth(link, now);
-        let Some(least) = self.links.iter().map(worth).min().filter(|&least| least < below) else { return false };
-        let victims: Vec<LinkId> = self.links.iter().filter(|link| worth(link) == least).map(|link| link.id).collect();
+        let Some(least) = self.least_for(purpose, now) else { return false };
+        let victims: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|link| gives_way(link, purpose, now) && self.worth(link, now) == least)
+            .map(|link| link.id)
+            .collect();
         let Some(victim) = victims.into_iter().choose(&mut self.rng) else { return false };
         self.stats.evicted += 1;
         if self.links.get(victim).is_some_and(Link::is_open) {
@@ -442,6 +477,19 @@ impl Proto {
             self.give_up(victim, false, self.config.failed_for, now);
         }
         true
+    }
+
+    /// How much the links matter that give way to this purpose before all others, if there are any.
+    fn least_for(&self, purpose: Purpose, now: Time) -> Option<Worth> {
+        let below = match purpose {
+            Purpose::Ring => Worth::Ring,
+            // A second newcomer waits for the first.
+            Purpose::Join if self.links.iter().any(|link| is_newcomers(link, now)) => return None,
+            Purpose::Join => Worth::Direct,
+            _ => Worth::Finger,
+        };
+        let candidates = self.links.iter().filter(|link| gives_way(link, purpose, now));
+        candidates.map(|link| self.worth(link, now)).min().filter(|&least| least < below)
     }
 
     fn worth(&self, link: &Link, now: Time) -> Worth {
@@ -478,4 +526,15 @@ impl Proto {
             }
         }
     }
+}
+
+/// Whether a newcomer has this link to learn its place by.
+fn is_newcomers(link: &Link, now: Time) -> bool {
+    link.purpose == Purpose::Join && !link.dialled && !link.member && now.since(link.since) < GRACE
+}
+
+/// Whether a link may be closed at all for this purpose. Newcomers close none of the young ones: while many nodes start at once,
+/// any of them may be all that joins a part of the ring to the rest.
+fn gives_way(link: &Link, purpose: Purpose, now: Time) -> bool {
+    purpose != Purpose::Join || now.since(link.since) > SETTLED
 }

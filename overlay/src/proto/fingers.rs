@@ -64,6 +64,11 @@ impl Fingers {
     pub(super) fn has(&self, peer: Id) -> bool {
         self.arcs.iter().any(|arc| arc.peer == Some(peer))
     }
+
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.arcs.capacity() * size_of::<Arc>() + self.waiting.capacity() * size_of::<(Token, Id)>()
+    }
 }
 
 impl Arc {
@@ -126,12 +131,13 @@ impl Proto {
         if reach <= MIN_RATIO {
             return;
         }
-        let count = (self.config.fingers as f64).min(reach.log2().floor()).max(0.0);
-        let ratio = reach.powf(1.0 / count);
+        let count = (self.config.fingers as f64).min(libm::log2(reach).floor()).max(0.0);
+        // The same on every machine: the platform's own functions may differ in the last bit.
+        let ratio = libm::pow(reach, 1.0 / count);
         let unit = (Id::MAX.number() + 1) as f64 / size;
         for index in 0..count as i32 {
-            let nearest = (unit * ratio.powi(index)) as u64;
-            let furthest = (unit * ratio.powi(index + 1)) as u64;
+            let nearest = (unit * libm::pow(ratio, f64::from(index))) as u64;
+            let furthest = (unit * libm::pow(ratio, f64::from(index + 1))) as u64;
             let clockwise = self.rng.random();
             self.fingers.arcs.push(Arc { nearest, furthest, clockwise, peer: None });
         }

@@ -139,10 +139,21 @@ impl Lookups {
         }
     }
 
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.0.capacity() * size_of::<Lookup>()
+    }
+
     fn take(&mut self, request: u32, trace: bool) -> Option<Lookup> {
         let is = |lookup: &Lookup| lookup.request == request && matches!(lookup.why, Why::Trace(_)) == trace;
         let at = self.0.iter().position(is)?;
-        Some(self.0.swap_remove(at))
+        Some(self.remove(at))
+    }
+
+    fn remove(&mut self, at: usize) -> Lookup {
+        let lookup = self.0.swap_remove(at);
+        self.0.shrink_to(self.0.len() * 2);
+        lookup
     }
 }
 
@@ -261,6 +272,7 @@ impl Proto {
         let is = |lookup: &Lookup| lookup.key == peer && matches!(lookup.why, Why::Trace(_));
         let failed: Vec<Why> = self.lookups.0.iter().filter(|&lookup| is(lookup)).map(|lookup| lookup.why).collect();
         self.lookups.0.retain(|lookup| !is(lookup));
+        self.lookups.0.shrink_to_fit();
         failed.into_iter().for_each(|why| self.lookup_failed(why, peer, error));
     }
 
@@ -270,7 +282,7 @@ impl Proto {
         for request in late {
             let Some(at) = self.lookups.0.iter().position(|lookup| lookup.request == request) else { continue };
             if self.lookups.0[at].tries_left == 0 {
-                let lookup = self.lookups.0.swap_remove(at);
+                let lookup = self.lookups.remove(at);
                 self.lookup_failed(lookup.why, lookup.key, LookupError::TimedOut);
                 continue;
             }

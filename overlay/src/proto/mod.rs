@@ -2,7 +2,7 @@
 //!
 //! **The contract.** Feed one [`Input`] with [`Proto::handle`], or let time pass with [`Proto::handle_timeout`] when
 //! [`Proto::poll_timeout`] is due; then call [`Proto::poll_output`] until it gives `None`, and carry each [`Output`] out in
-//! that order. Time never runs backwards. Two runs with one seed and the same inputs are identical, byte for byte.
+//! that order; or, where many nodes share one buffer, with [`Proto::swap_outputs`]. Time never runs backwards. Two runs with one seed and the same inputs are identical, byte for byte.
 //!
 //! The simulator, the native node and the browser run this type. It follows Chord (Stoica et al., SIGCOMM 2001) as corrected
 //! by Pamela Zave ("Reasoning about identifier spaces: how to make Chord correct", IEEE TSE 2017), under a hard budget of
@@ -29,6 +29,7 @@ mod timer;
 pub mod untimed;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand_pcg::Pcg32;
@@ -258,7 +259,7 @@ pub struct Stats {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Proto {
     me: Id,
-    config: Config,
+    config: Arc<Config>,
     rng: Pcg32,
     phase: Phase,
     joining: Joining,
@@ -274,8 +275,9 @@ pub struct Proto {
 
 impl Proto {
     /// A node that has not heard of any ring. It begins by asking the signalling server for members.
-    pub fn new(me: Id, config: Config, seed: u64, now: Time) -> Self {
-        let config = config.bounded();
+    /// Many nodes may share their settings.
+    pub fn new(me: Id, config: impl Into<Arc<Config>>, seed: u64, now: Time) -> Self {
+        let config = Config::bounded(config.into());
         let mut proto = Proto {
             me,
             rng: Pcg32::seed_from_u64(seed),
@@ -347,6 +349,13 @@ impl Proto {
         self.outputs.pop_front()
     }
 
+    /// Exchanges the queue of outputs, so that whoever runs many nodes lends one buffer to all instead of having each keep its
+    /// own: swap an empty buffer in, give *one* input or timeout, swap again, and carry out what the buffer then holds, in its
+    /// order. What [`Proto::new`] puts out is in the node's own queue: drain that first.
+    pub fn swap_outputs(&mut self, buffer: &mut VecDeque<Output>) {
+        std::mem::swap(&mut self.outputs, buffer);
+    }
+
     /// The id of this node.
     pub fn id(&self) -> Id {
         self.me
@@ -388,6 +397,20 @@ impl Proto {
     /// The settings, as brought into their bounds.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Bytes that this node takes: itself and its tables, with the room that they keep for more.
+    pub fn memory(&self) -> usize {
+        let outputs = self.outputs.capacity() * size_of::<Output>();
+        let tables = [
+            self.ring.memory(),
+            self.links.memory(),
+            self.failed.memory(),
+            self.fingers.memory(),
+            self.lookups.memory(),
+            outputs,
+        ];
+        size_of::<Proto>() + tables.into_iter().sum::<usize>()
     }
 
     /// The counters.

@@ -34,9 +34,9 @@ const CHECKS_PER_SAMPLE: u32 = 3;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Ring {
     /// The nearest first, at most [`NEAR`].
-    pub(super) predecessors: Vec<Id>,
+    pub(super) predecessors: Box<[Id]>,
     /// The nearest first.
-    pub(super) successors: Vec<Id>,
+    pub(super) successors: Box<[Id]>,
     /// Nodes that may be nearer, and the member of another ring through which to reach them.
     hints: Vec<(Id, Option<Id>)>,
     /// What the neighbours were last told of: their answer may be due.
@@ -78,9 +78,9 @@ impl Ring {
     }
 
     pub(super) fn replace(&mut self, predecessors: Vec<Id>, successors: Vec<Id>) {
-        if self.predecessors != predecessors || self.successors != successors {
-            self.predecessors = predecessors;
-            self.successors = successors;
+        if *self.predecessors != predecessors || *self.successors != successors {
+            self.predecessors = predecessors.into();
+            self.successors = successors.into();
             self.changed = true;
             self.unsettled = true;
         }
@@ -89,7 +89,13 @@ impl Ring {
     #[cfg(feature = "known-bugs")]
     fn remove_successor(&mut self, id: Id) {
         let rest = self.successors.iter().copied().filter(|&entry| entry != id).collect();
-        self.replace(self.predecessors.clone(), rest);
+        self.replace(self.predecessors.to_vec(), rest);
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        (self.predecessors.len() + self.successors.len()) * size_of::<Id>()
+            + self.hints.capacity() * size_of::<(Id, Option<Id>)>()
     }
 
     fn remove(&mut self, id: Id) {
@@ -115,8 +121,8 @@ impl Proto {
     pub(super) fn view(&self) -> RingView {
         RingView {
             member: self.phase == Phase::Member,
-            predecessors: self.ring.predecessors.clone(),
-            successors: self.ring.successors.clone(),
+            predecessors: self.ring.predecessors.to_vec(),
+            successors: self.ring.successors.to_vec(),
         }
     }
 
@@ -139,22 +145,25 @@ impl Proto {
                 self.ring.hint(id, None);
             }
         }
-        let successors = self.stabilized(peer, &view);
-        let predecessors = self.rectified(peer, &view);
-        self.ring.replace(predecessors, successors);
+        let (predecessors, successors) = (self.rectified(peer, &view), self.stabilized(peer, &view));
+        if predecessors.is_some() || successors.is_some() {
+            let predecessors = predecessors.unwrap_or_else(|| self.ring.predecessors.to_vec());
+            let successors = successors.unwrap_or_else(|| self.ring.successors.to_vec());
+            self.ring.replace(predecessors, successors);
+        }
     }
 
     /// The successor list after hearing `peer`: its list behind it, when it is the first live successor or nearer than that.
-    fn stabilized(&self, peer: Id, view: &RingView) -> Vec<Id> {
+    fn stabilized(&self, peer: Id, view: &RingView) -> Option<Vec<Id>> {
         let copied = [peer].into_iter().chain(view.successors.iter().copied());
         let old = &self.ring.successors;
         match self.live_successor() {
             Some(live) if live == peer => {
                 let not_live = old.iter().copied().take_while(|&id| id != peer);
-                self.successor_list(not_live.chain(copied))
+                Some(self.successor_list(not_live.chain(copied)))
             }
-            Some(live) if !peer.is_between(self.me, live) => old.clone(),
-            _ => self.successor_list(copied.chain(old.iter().copied())),
+            Some(live) if !peer.is_between(self.me, live) => None,
+            _ => Some(self.successor_list(copied.chain(old.iter().copied()))),
         }
     }
 
@@ -163,17 +172,16 @@ impl Proto {
         self.ring.successors.iter().copied().find(|&id| self.links.open_to(id).is_some_and(|link| link.member))
     }
 
-    fn rectified(&self, peer: Id, view: &RingView) -> Vec<Id> {
-        let behind = view.predecessors.iter().copied().filter(|&id| id != self.me && id != peer);
+    /// The predecessors after hearing `peer`, when it is the predecessor or believes to be and is right.
+    fn rectified(&self, peer: Id, view: &RingView) -> Option<Vec<Id>> {
+        // Whoever stands behind this node in a list has gone once around the ring: its own word comes back, dead nodes and all.
+        let behind = view.predecessors.iter().copied().take_while(|&id| id != self.me).filter(|&id| id != peer);
         let old = self.ring.predecessor();
         let believes = view.successors.first() == Some(&self.me);
         let nearer = old.is_none_or(|old| peer.is_between(old, self.me) || !self.links.is_open_to(old));
         #[cfg(feature = "known-bugs")]
         let nearer = nearer && (!self.has(super::KnownBug::NotifyWithoutRectify) || self.was_notified_in_2001(peer));
-        if old == Some(peer) || (believes && nearer) {
-            return [peer].into_iter().chain(behind).take(NEAR).collect();
-        }
-        self.ring.predecessors.clone()
+        (old == Some(peer) || (believes && nearer)).then(|| [peer].into_iter().chain(behind).take(NEAR).collect())
     }
 
     /// The ids in the order in which they follow this node, without those known to be gone, cut to the list's length.
@@ -223,7 +231,7 @@ impl Proto {
         if self.ring.successor() == Some(peer) {
             let rest = self.ring.successors.iter().chain(&view.successors).copied().filter(|&id| id != peer);
             let successors = self.successor_list(rest);
-            self.ring.replace(self.ring.predecessors.clone(), successors);
+            self.ring.replace(self.ring.predecessors.to_vec(), successors);
         }
         for &id in view.predecessors.iter().chain(&view.successors).filter(|&&id| id != self.me) {
             self.ring.hint(id, None);
@@ -252,7 +260,7 @@ impl Proto {
         if std::mem::take(&mut self.ring.unsettled) && (self.phase == Phase::Member || self.joining.placed) {
             self.dial_nearest(now);
         }
-        self.ring.hints.clear();
+        self.ring.hints = Vec::new();
         if std::mem::take(&mut self.ring.changed) {
             self.tell_ring();
         }
@@ -265,11 +273,10 @@ impl Proto {
                 let through = hints.iter().find(|&&(hint, _)| hint == id).and_then(|&(_, through)| through);
                 let route = through.map_or(Route::Ring(None), Route::Through);
                 self.want(id, Purpose::Ring, route, now);
-                // A nearer node with a link is not in the list yet: only its own word brings it there.
-                let unheard = self
-                    .links
-                    .open_to(id)
-                    .filter(|link| link.member && clockwise && !self.ring.successors.contains(&id));
+                // A nearer node with a link is not in the list yet: only its own word brings it there. One further away comes
+                // with the successor's list; to ask it would change nothing, and its answer make this node ask again.
+                let nearer = self.live_successor().is_none_or(|live| id.is_between(self.me, live));
+                let unheard = self.links.open_to(id).filter(|link| link.member && clockwise && nearer);
                 if let Some(link) = unheard.map(|link| link.id) {
                     self.send_on(link, Message::AskRing);
                 }

@@ -310,3 +310,67 @@ fn messages_find_their_way_before_the_ring_is_repaired() {
     println!("{arrived} of 2,000 arrived");
     assert!(arrived >= 1990, "only {arrived} of 2,000 arrived");
 }
+
+/// From now on until a packet of every living node has arrived at every other.
+fn until_all_reach_each_other(world: &mut World, limit: Duration) -> Option<Duration> {
+    let start = world.now;
+    let living = world.indexes();
+    world.nodes.iter_mut().for_each(|node| node.datagrams.clear());
+    let mut missing: Vec<(usize, usize)> =
+        living.iter().flat_map(|&a| living.iter().map(move |&b| (a, b))).filter(|(a, b)| a != b).collect();
+    while !missing.is_empty() {
+        if world.now.since(start) > limit {
+            return None;
+        }
+        for &(from, to) in &missing {
+            let to = world.nodes[to].proto.id();
+            world.send(from, to, from.to_be_bytes().to_vec());
+        }
+        world.run_for(S / 4);
+        missing.retain(|&(from, to)| {
+            let said = from.to_be_bytes();
+            !world.nodes[to].datagrams.iter().any(|(_, packet)| *packet == said)
+        });
+    }
+    Some(world.now.since(start))
+}
+
+#[test]
+fn nobody_is_kept_out_where_links_are_few() {
+    for (count, links, fingers) in [(9, 8, 3), (12, 6, 2), (16, 8, 1), (20, 6, 2), (40, 8, 3)] {
+        for seed in 0..25 {
+            let config = Config { fingers, ..Config::with_links(links) };
+            let mut world = World::new(seed);
+            world.start(count, &config);
+            world.await_that(&format!("one ring of {count} with {links} links each"), 30 * S, World::is_ideal);
+            // By now every place may be taken.
+            world.run_for(20 * S);
+            world.start(1, &config);
+            world.await_that(&format!("a newcomer to {count} with {links} links each"), 30 * S, World::is_ideal);
+        }
+    }
+}
+
+#[test]
+fn a_third_that_dies_in_a_row_is_soon_got_around_with_few_links() {
+    for seed in 0..30 {
+        let config = Config { fingers: 1, ..Config::with_links(8) };
+        let mut world = World::new(seed);
+        world.start(16, &config);
+        world.await_that("one ideal ring", 30 * S, World::is_ideal);
+        let pause = Duration::from_millis(world.rng().random_range(3000..10_000));
+        world.run_for(pause);
+        world.check = false;
+        let mut order = world.indexes();
+        order.sort_by_key(|&at| world.nodes[at].proto.id());
+        let first = world.rng().random_range(0..16usize);
+        let other = world.rng().random_range(5..15usize);
+        for step in [0, 1, 2, 3, other] {
+            world.crash(order[(first + step) % 16]);
+        }
+        let took = until_all_reach_each_other(&mut world, 30 * S);
+        println!("seed {seed}: all pairs after {took:?}");
+        assert!(took.is_some_and(|took| took < 8 * S), "all pairs after {took:?}, seed {seed}\n{}", world.describe());
+        world.await_that("healed", 30 * S, World::is_ideal);
+    }
+}

@@ -119,8 +119,12 @@ impl Plot {
     }
 
     fn drawn(&self) -> (Vec<Drawn>, Layout) {
-        let drawn: Vec<Drawn> =
-            self.series.iter().enumerate().flat_map(|(at, series)| self.draw(series, COLOURS[at % COLOURS.len()])).collect();
+        let drawn: Vec<Drawn> = self
+            .series
+            .iter()
+            .enumerate()
+            .flat_map(|(at, series)| self.draw(series, COLOURS[at % COLOURS.len()]))
+            .collect();
         let mut layout = Layout::auto_from_plots(&drawn)
             .with_title(&self.title)
             .with_x_label(&self.x.label)

@@ -76,9 +76,17 @@ impl Drawing {
         self.nodes.iter().try_for_each(|&node| self.write_node(svg, node))?;
         if let Some(key) = self.key {
             let (x, y) = at(key, RADIUS + NAME_GAP / 2.0);
-            writeln!(svg, "<circle class=\"key\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"><title>key {key}</title></circle>")?;
+            writeln!(
+                svg,
+                "<circle class=\"key\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"><title>key {key}</title></circle>"
+            )?;
         }
-        writeln!(svg, "<text x=\"0\" y=\"{}\" text-anchor=\"middle\" font-size=\"14\">{}</text>", half - 14.0, escaped(&self.caption))?;
+        writeln!(
+            svg,
+            "<text x=\"0\" y=\"{}\" text-anchor=\"middle\" font-size=\"14\">{}</text>",
+            half - 14.0,
+            escaped(&self.caption)
+        )?;
         svg.push_str("</svg>\n");
         Ok(())
     }
@@ -153,7 +161,8 @@ mod tests {
 
     #[test]
     fn ids_go_clockwise_from_the_top() {
-        let places: Vec<(i64, i64)> = quarters().into_iter().map(|id| at(id, 10.0)).map(|(x, y)| (x.round() as i64, y.round() as i64)).collect();
+        let places: Vec<(i64, i64)> =
+            quarters().into_iter().map(|id| at(id, 10.0)).map(|(x, y)| (x.round() as i64, y.round() as i64)).collect();
         assert_eq!(places, [(0, -10), (10, 0), (0, 10), (-10, 0)]);
     }
 

@@ -12,10 +12,17 @@ pub(super) fn render(report: &Report) -> String {
     }
     if !report.rows.is_empty() {
         let mut table = Table::new();
-        table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none())).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(report.columns.iter().map(|column| match column.unit.as_str() {
-            "" => column.name.clone(),
-            unit => format!("{}\n{unit}", column.name),
+        table
+            .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
+            .set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(report.columns.iter().enumerate().map(|(at, column)| {
+            let title = match column.unit.as_str() {
+                "" => column.name.clone(),
+                unit => format!("{}\n{unit}", column.name),
+            };
+            let is_text = report.rows.iter().any(|row| matches!(row[at], Cell::Text(_)));
+            let alignment = if is_text { CellAlignment::Left } else { CellAlignment::Right };
+            comfy_table::Cell::new(title).set_alignment(alignment)
         }));
         for row in &report.rows {
             table.add_row(report.columns.iter().zip(row).map(|(column, cell)| {
@@ -49,7 +56,9 @@ fn shown(column: &Column, cell: &Cell) -> String {
     match cell {
         Cell::Text(text) => text.clone(),
         Cell::Missing => "-".to_owned(),
-        Cell::Number(number) if column.digits == 0 && *number >= 0.0 && *number < 1e15 => grouped(number.round() as u64),
+        Cell::Number(number) if column.digits == 0 && *number >= 0.0 && *number < 1e15 => {
+            grouped(number.round() as u64)
+        }
         Cell::Number(number) => format!("{number:.*}", column.digits),
     }
 }

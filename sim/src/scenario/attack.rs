@@ -6,7 +6,7 @@ use anyhow::Result;
 use atoll::wire::kind;
 
 use super::damage::choose;
-use super::lookups::{self, Outcome};
+use super::lookups::{Lookups, Outcome, Target, look_up};
 use super::ring::{Growth, Recipe};
 use super::{Run, Scenario};
 use crate::output::{Axis, Figure, Plot, Report, Series, Style};
@@ -30,7 +30,7 @@ pub struct Attack {
     /// Budget of links.
     #[arg(long, default_value = "16", value_name = "LINKS", value_parser = values::count)]
     pub(super) links: usize,
-    /// Lookups of random keys by random nodes that do not attack.
+    /// Lookups of random nodes by random nodes that do not attack.
     #[arg(long, default_value = "5000", value_name = "LOOKUPS", value_parser = values::count)]
     pub(super) lookups: usize,
     /// In what order nodes join: at-once, every:100ms, or doubling:10s.
@@ -74,7 +74,7 @@ impl Attack {
     }
 
     fn measure(&self, run: &Run, nodes: usize, attackers: f64) -> Result<Option<Measured>> {
-        let recipe = Recipe { nodes, links: self.links, growth: self.growth, common: &self.common };
+        let recipe = Recipe::new(nodes, self.links, self.growth, &self.common);
         let Some(mut world) = recipe.build_settled(run)? else { return Ok(None) };
         let attacking = choose(&mut world, attackers);
         let ids: BTreeSet<_> = attacking.iter().map(|&at| world.nodes[at].proto.id()).collect();
@@ -84,7 +84,9 @@ impl Attack {
             of_others && matches!(frame.header.kind, kind::FIND | kind::FOUND) && attacking.contains(&at)
         }));
         let patience = self.common.protocol.lookup_patience();
-        let outcome = lookups::look_up_from(&mut world, run, self.lookups, patience, Some(&honest));
+        let (count, asking) = (self.lookups, Some(honest.as_slice()));
+        let lookups = Lookups { count, target: Target::Nodes, patience, asking, at_once: false };
+        let outcome = look_up(&mut world, run, &lookups);
         Ok(Some(Measured { nodes, attackers, outcome }))
     }
 
@@ -124,7 +126,8 @@ impl Attack {
             let points = rings().filter_map(|ring| Some((100.0 * ring.attackers, 100.0 * ring.outcome.delivered()?)));
             series.push(Series::new(format!("Atoll, {nodes} nodes"), Style::Measured, points));
             // There and back: both ways go by as many nodes.
-            let hops = rings().filter_map(|ring| ring.outcome.hops.mean()).reduce(f64::max).map(|hops| 2.0 * hops - 1.0);
+            let hops =
+                rings().filter_map(|ring| ring.outcome.hops.mean()).reduce(f64::max).map(|hops| 2.0 * hops - 1.0);
             let range = (0.0, self.attackers.iter().copied().fold(0.0, f64::max) * 100.0);
             if let Some(hops) = hops {
                 let delivered = |percent| 100.0 * theory::delivered_despite_droppers(percent / 100.0, hops, tries);

@@ -1,14 +1,15 @@
 //! Nodes come and go without end while others look keys up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Result;
 use atoll::id::Id;
-use atoll::proto::{Answer, Time};
-use rand::RngExt;
+use atoll::proto::{Answer, Event, Owner, Time};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg32;
 
 use super::ring::{Growth, Recipe};
 use super::samples::Samples;
@@ -23,7 +24,7 @@ use crate::theory::PAPER_CHURN;
 /// Virtual time between two looks at whether the run is to stop.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The virtual time that a run may last before nobody has looked anything up: a session is no longer either.
+/// The longest time that is drawn, in virtual seconds: a year.
 const MAX_SESSION: f64 = 3.2e7;
 
 /// How long nodes stay, as people write it: `poisson`, or `weibull:0.5` with its shape.
@@ -138,7 +139,7 @@ impl Scenario for Churn {
 
 impl Churn {
     fn measure(&self, run: &Run, rate: f64) -> Result<Option<Measured>> {
-        let recipe = Recipe { nodes: self.nodes, links: self.links, growth: self.growth, common: &self.common };
+        let recipe = Recipe::new(self.nodes, self.links, self.growth, &self.common);
         let Some(world) = recipe.build_settled(run)? else { return Ok(None) };
         let mut crowd = Crowd::new(world, self, recipe, rate);
         crowd.live(run);
@@ -209,21 +210,35 @@ fn hops(measured: &[Measured]) -> Plot {
     }
 }
 
-/// The nodes of one run, and what is to happen to them.
+/// The nodes of one run, and what is to happen to them. The schedule has chance of its own: whatever the nodes do, with one seed
+/// the same nodes come and go and the same keys are looked up at the same times.
 struct Crowd<'a> {
     world: World,
     churn: &'a Churn,
     recipe: Recipe<'a>,
+    rng: Pcg32,
     measured: Measured,
-    /// Members, in the order of the ring.
+    /// Those who live, members or not.
+    alive: BTreeMap<Id, usize>,
     members: BTreeSet<Id>,
-    /// When whoever joined leaves again, where sessions have a length.
+    /// When nodes leave again, where sessions have a length.
     leaving: BTreeSet<(Time, usize)>,
     next_join: Time,
     next_departure: Time,
     next_lookup: Time,
-    /// By token: when it was asked, the key, and its owner at that time.
-    asked: Vec<(Time, Id, Option<Id>)>,
+    /// By token.
+    asked: Vec<Asked>,
+}
+
+/// A lookup that was begun.
+struct Asked {
+    at: Time,
+    from: usize,
+    key: Id,
+    /// Who owned the key then.
+    owner: Option<Id>,
+    /// It has an answer, or whoever asked is gone.
+    settled: bool,
 }
 
 /// Time that never comes.
@@ -234,48 +249,46 @@ impl<'a> Crowd<'a> {
         world.watch.answers = true;
         world.watch.events = true;
         world.happened.clear();
-        let members = world.nodes.iter().filter(|node| node.is_member()).map(|node| node.proto.id()).collect();
-        let now = world.now();
+        let ids = || world.nodes.iter().map(|node| node.proto.id());
+        let (alive, members) = (ids().zip(0..).collect(), ids().collect());
         let mut crowd = Crowd {
             world,
             churn,
             recipe,
+            rng: Pcg32::seed_from_u64(churn.common.seed),
             measured: Measured { rate, ..Measured::default() },
+            alive,
             members,
             leaving: BTreeSet::new(),
-            next_join: now,
+            next_join: NEVER,
             next_departure: NEVER,
-            next_lookup: now,
+            next_lookup: NEVER,
             asked: Vec::new(),
         };
         crowd.next_join = crowd.after(rate);
         crowd.next_lookup = crowd.after(churn.lookup_rate);
         match churn.sessions {
             Sessions::Poisson => crowd.next_departure = crowd.after(rate),
-            Sessions::Weibull { .. } => {
-                let nodes: Vec<usize> = crowd.world.running().collect();
-                nodes.into_iter().for_each(|node| crowd.limit_stay(node));
-            }
+            Sessions::Weibull { .. } => (0..crowd.world.nodes.len()).for_each(|node| crowd.limit_stay(node)),
         }
         crowd
     }
 
     fn live(&mut self, run: &Run) {
         let before = self.world.counts();
-        let began = self.world.now();
-        let end = began.after(self.churn.duration);
-        let mut look = began;
-        while self.world.now() < end && !run.progress.is_stopped() {
-            look = look.after(LOOK_EVERY);
+        let end = self.world.now().after(self.churn.duration);
+        let mut look = self.world.now();
+        while look < end && !run.progress.is_stopped() {
+            look = look.after(LOOK_EVERY).min(end);
             let events = self.world.counts().events;
-            self.live_until(look.min(end));
+            self.live_until(look);
             run.progress.did(LOOK_EVERY.as_secs(), self.world.counts().events - events);
-            self.measured.node_seconds += self.members.len() as f64 * LOOK_EVERY.as_secs_f64();
+            self.measured.node_seconds += self.alive.len() as f64 * LOOK_EVERY.as_secs_f64();
         }
         self.measured.frames = self.world.counts().frames - before.frames;
         // The answers to the last lookups are still on their way.
         self.run_until(self.world.now().after(self.churn.common.protocol.lookup_patience()));
-        self.measured.asked = self.asked.len();
+        self.measured.asked = self.measured.right + self.asked.iter().filter(|asked| !asked.settled).count();
     }
 
     /// Lets happen what is to happen until then.
@@ -291,21 +304,14 @@ impl<'a> Crowd<'a> {
                 self.look_up();
                 self.next_lookup = self.after(self.churn.lookup_rate);
             } else if next == self.next_join {
-                let node = self.recipe.add(&mut self.world);
-                self.measured.joins += 1;
-                if self.churn.sessions != Sessions::Poisson {
-                    self.limit_stay(node);
-                }
+                self.arrive();
                 self.next_join = self.after(self.measured.rate);
             } else if next == leaving {
                 if let Some((_, node)) = self.leaving.pop_first() {
                     self.depart(node);
                 }
             } else {
-                // Somebody must stay for the others to join.
-                if self.members.len() > 1
-                    && let Some(node) = self.world.random_node()
-                {
+                if let Some(node) = self.random_node() {
                     self.depart(node);
                 }
                 self.next_departure = self.after(self.measured.rate);
@@ -324,53 +330,79 @@ impl<'a> Crowd<'a> {
     fn take_news(&mut self) {
         for (at, happening) in std::mem::take(&mut self.world.happened) {
             match happening {
-                Happening::Event { node, event: atoll::proto::Event::Joined } if self.world.nodes[node].is_member() => {
+                Happening::Event { node, event: Event::Joined } if self.world.nodes[node].is_member() => {
                     self.members.insert(self.world.nodes[node].proto.id());
                 }
-                Happening::Answer { token, answer: Answer::Lookup(answer), .. } => {
-                    let Some(&(began, key, owner_then)) = self.asked.get(token as usize) else { continue };
-                    let Ok(owner) = answer else { continue };
-                    // Whoever owned the key at any time of the lookup may answer for it.
-                    if Some(owner.id) == owner_then || Some(owner.id) == self.owner(key) {
-                        self.measured.right += 1;
-                        self.measured.hops.push(f64::from(owner.hops));
-                        self.measured.seconds.push(at.since(began).as_secs_f64());
-                    } else {
-                        self.measured.wrong += 1;
-                    }
-                }
+                Happening::Answer { token, answer: Answer::Lookup(Ok(owner)), .. } => self.take(token, &owner, at),
                 _ => {}
             }
         }
     }
 
+    fn take(&mut self, token: u64, owner: &Owner, at: Time) {
+        let Some(asked) = self.asked.get(token as usize).filter(|asked| !asked.settled) else { return };
+        // Whoever owned the key when it was asked for or is answered may answer for it.
+        if Some(owner.id) == asked.owner || Some(owner.id) == self.owner(asked.key) {
+            self.measured.right += 1;
+            self.measured.hops.push(f64::from(owner.hops));
+            self.measured.seconds.push(at.since(asked.at).as_secs_f64());
+            self.asked[token as usize].settled = true;
+        } else {
+            self.measured.wrong += 1;
+        }
+    }
+
     fn look_up(&mut self) {
-        let Some(from) = self.random_member() else { return };
-        let key = Id::random(self.world.rng());
+        let key = Id::random(&mut self.rng);
+        let Some(mut from) = self.random_node() else { return };
+        if !self.world.nodes[from].is_member() {
+            // Who is not there yet cannot ask: the next member does.
+            let after = self.owner(self.world.nodes[from].proto.id()).and_then(|owner| self.alive.get(&owner));
+            let Some(&after) = after else { return };
+            from = after;
+        }
         let token = self.asked.len() as u64;
-        self.asked.push((self.world.now(), key, self.owner(key)));
+        self.asked.push(Asked { at: self.world.now(), from, key, owner: self.owner(key), settled: false });
         self.world.lookup(from, token, key);
         self.take_news();
     }
 
+    fn arrive(&mut self) {
+        let node = self.recipe.add_by(&mut self.rng, &mut self.world);
+        self.alive.insert(self.world.nodes[node].proto.id(), node);
+        self.measured.joins += 1;
+        self.limit_stay(node);
+    }
+
     fn depart(&mut self, node: usize) {
-        if !self.world.nodes[node].is_running() {
+        // Somebody must stay for the others to join.
+        if self.alive.len() < 2 {
             return;
         }
-        self.members.remove(&self.world.nodes[node].proto.id());
+        let id = self.world.nodes[node].proto.id();
+        self.alive.remove(&id);
+        self.members.remove(&id);
         self.measured.departures += 1;
-        let announced = self.churn.announced > 0.0 && self.world.rng().random_bool(self.churn.announced);
+        // What the node asks for is nobody's business any more.
+        let patience = self.churn.common.protocol.lookup_patience();
+        let now = self.world.now();
+        let open = self.asked.iter_mut().rev().take_while(|asked| now.since(asked.at) < patience);
+        open.filter(|asked| asked.from == node).for_each(|asked| asked.settled = true);
+        let announced = self.churn.announced > 0.0 && self.rng.random_bool(self.churn.announced);
         if announced { self.world.leave(node) } else { self.world.kill(node) }
     }
 
+    /// The first member at or after the key.
     fn owner(&self, key: Id) -> Option<Id> {
         self.members.range(key..).next().or(self.members.first()).copied()
     }
 
-    fn random_member(&mut self) -> Option<usize> {
-        let key = Id::random(self.world.rng());
-        let start = self.world.random_node()?;
-        if self.world.nodes[start].is_member() { Some(start) } else { self.world.find(self.owner(key)?) }
+    fn random_node(&mut self) -> Option<usize> {
+        if self.alive.is_empty() {
+            return None;
+        }
+        let at = self.rng.random_range(0..self.alive.len());
+        self.alive.values().nth(at).copied()
     }
 
     /// The next event of a Poisson process with so many a second.
@@ -378,11 +410,11 @@ impl<'a> Crowd<'a> {
         if rate <= 0.0 {
             return NEVER;
         }
-        let wait = -libm::log(1.0 - self.world.rng().random::<f64>()) / rate;
+        let wait = -libm::log(1.0 - self.rng.random::<f64>()) / rate;
         self.world.now().after(Duration::from_secs_f64(wait.min(MAX_SESSION)))
     }
 
-    /// Draws how long a node stays. The mean is what keeps the ring's size, with so many joins a second.
+    /// Draws how long a node stays, where sessions have a length: with a mean that keeps the ring's size.
     fn limit_stay(&mut self, node: usize) {
         let Sessions::Weibull { shape } = self.churn.sessions else { return };
         if self.measured.rate <= 0.0 {
@@ -390,7 +422,7 @@ impl<'a> Crowd<'a> {
         }
         let mean = self.churn.nodes as f64 / self.measured.rate;
         let scale = mean / libm::tgamma(1.0 + 1.0 / shape);
-        let stay = scale * libm::pow(-libm::log(1.0 - self.world.rng().random::<f64>()), 1.0 / shape);
+        let stay = scale * libm::pow(-libm::log(1.0 - self.rng.random::<f64>()), 1.0 / shape);
         let until = self.world.now().after(Duration::from_secs_f64(stay.min(MAX_SESSION)));
         self.leaving.insert((until, node));
     }

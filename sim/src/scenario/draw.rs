@@ -47,7 +47,7 @@ impl Scenario for Draw {
 
     fn run(&self, run: &Run) -> Result<Report> {
         run.progress.expect(self.nodes as u64);
-        let recipe = Recipe { nodes: self.nodes, links: self.links, growth: self.growth, common: &self.common };
+        let recipe = Recipe::new(self.nodes, self.links, self.growth, &self.common);
         let mut report = Report::new("A ring").with_columns(&[("hop", "", 0), ("node", "", 0)]);
         let Some(mut world) = recipe.build_settled(run)? else { return Ok(report) };
         let key = self.key.unwrap_or_else(|| Id::random(world.rng()));
@@ -60,7 +60,10 @@ impl Scenario for Draw {
         let links = links(&world);
         let (nodes, count) = (self.nodes, links.len());
         let drawing = Drawing {
-            caption: format!("{nodes} nodes, {count} links; a lookup takes {} hops", journey.path().len().saturating_sub(1)),
+            caption: format!(
+                "{nodes} nodes, {count} links; a lookup takes {} hops",
+                journey.path().len().saturating_sub(1)
+            ),
             nodes: world.nodes.iter().map(|node| node.proto.id()).collect(),
             links: links.into_iter().collect(),
             path: journey.path(),

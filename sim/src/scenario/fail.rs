@@ -6,7 +6,7 @@ use anyhow::Result;
 use atoll::wire::kind;
 
 use super::damage::kill;
-use super::lookups::{self, Outcome};
+use super::lookups::{Lookups, Outcome, Target, look_up};
 use super::ring::{Growth, Recipe, pass, until_correct};
 use super::{Run, Scenario};
 use crate::engine::World;
@@ -29,9 +29,12 @@ pub struct Fail {
     /// Budget of links.
     #[arg(long, default_value = "16", value_name = "LINKS", value_parser = values::count)]
     pub(super) links: usize,
-    /// Lookups of random keys by random survivors, before the repair and as many after it.
+    /// Lookups by random survivors, all at one time, before the repair and as many after it.
     #[arg(long, default_value = "5000", value_name = "LOOKUPS", value_parser = values::count)]
     pub(super) lookups: usize,
+    /// What is looked up: random keys, or random nodes that survived.
+    #[arg(long, default_value = "nodes", value_enum, value_name = "TARGET")]
+    pub(super) target: Target,
     /// In what order nodes join: at-once, every:100ms, or doubling:10s.
     #[arg(long, default_value = "doubling:10s", value_name = "GROWTH")]
     pub(super) growth: Growth,
@@ -76,20 +79,21 @@ impl Fail {
     }
 
     fn measure(&self, run: &Run, nodes: usize, dead: f64) -> Result<Option<Measured>> {
-        let recipe = Recipe { nodes, links: self.links, growth: self.growth, common: &self.common };
+        let recipe = Recipe::new(nodes, self.links, self.growth, &self.common);
         let Some(mut world) = recipe.build_settled(run)? else { return Ok(None) };
         let patience = self.common.protocol.lookup_patience();
+        let lookups = Lookups { count: self.lookups, target: self.target, patience, asking: None, at_once: true };
         kill(&mut world, dead);
         forbid_repair(&mut world);
         if let Some(notice) = self.common.network.links_notice.0 {
             pass(&mut world, run, notice + crate::engine::TICK);
         }
-        let before = lookups::look_up(&mut world, run, self.lookups, patience);
+        let before = look_up(&mut world, run, &lookups);
         allow_repair(&mut world);
         let began = world.now();
         let repaired = until_correct(&mut world, run, self.common.limit);
         let repaired_after = repaired.map(|at| at.saturating_sub(Duration::from_micros(began.0)).as_secs_f64());
-        let after = lookups::look_up(&mut world, run, self.lookups, patience);
+        let after = look_up(&mut world, run, &lookups);
         Ok(Some(Measured { nodes, dead, before, repaired_after, after }))
     }
 

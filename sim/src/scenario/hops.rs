@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::lookups::{self, Outcome};
+use super::lookups::{Lookups, Outcome, Target, look_up};
 use super::ring::{Growth, Recipe};
 use super::{Run, Scenario};
 use crate::output::{Axis, Figure, Plot, Report, Series, Style};
@@ -63,27 +63,32 @@ impl Hops {
 
     /// `None`: the run was stopped before anything was measured on this ring.
     fn measure(&self, run: &Run, nodes: usize, links: usize) -> Result<Option<Measured>> {
-        let recipe = Recipe { nodes, links, growth: self.growth, common: &self.common };
+        let recipe = Recipe::new(nodes, links, self.growth, &self.common);
         let Some(mut world) = recipe.build_settled(run)? else { return Ok(None) };
         let held: usize = world.nodes.iter().map(|node| node.proto.links_in_use()).sum();
-        let outcome = lookups::look_up(&mut world, run, self.lookups, self.common.protocol.lookup_patience());
+        let outcome = {
+            let (count, patience) = (self.lookups, self.common.protocol.lookup_patience());
+            let lookups = Lookups { count, target: Target::Keys, patience, asking: None, at_once: false };
+            look_up(&mut world, run, &lookups)
+        };
         Ok(Some(Measured { nodes, links, links_held: held as f64 / nodes as f64, outcome }))
     }
 
     fn report(&self, mut measured: Vec<Measured>) -> Report {
-        let mut report = Report::new("Path length against the size of the ring and the budget of links").with_columns(&[
-            ("nodes", "", 0),
-            ("links", "budget", 0),
-            ("held", "links", 1),
-            ("lookups", "", 0),
-            ("delivered", "%", 3),
-            ("mean", "hops", 3),
-            ("p50", "hops", 0),
-            ("p99", "hops", 0),
-            ("max", "hops", 0),
-            ("moore", "hops", 2),
-            ("chord", "hops", 2),
-        ]);
+        let mut report =
+            Report::new("Path length against the size of the ring and the budget of links").with_columns(&[
+                ("nodes", "", 0),
+                ("links", "budget", 0),
+                ("held", "links", 1),
+                ("lookups", "", 0),
+                ("delivered", "%", 3),
+                ("mean", "hops", 3),
+                ("p50", "hops", 0),
+                ("p99", "hops", 0),
+                ("max", "hops", 0),
+                ("moore", "hops", 2),
+                ("chord", "hops", 2),
+            ]);
         for Measured { nodes, links, links_held, outcome } in &mut measured {
             report.row([
                 (*nodes).into(),

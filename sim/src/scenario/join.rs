@@ -60,7 +60,7 @@ impl Join {
     }
 
     fn measure(&self, run: &Run, nodes: usize, growth: Growth) -> Option<Measured> {
-        let recipe = Recipe { nodes, links: self.links, growth, common: &self.common };
+        let recipe = Recipe::new(nodes, self.links, growth, &self.common);
         let ring = recipe.build(run)?;
         let counts = ring.world.counts();
         let each = |count: u64| count as f64 / nodes as f64;
@@ -76,16 +76,17 @@ impl Join {
     }
 
     fn report(&self, measured: &[Measured]) -> Report {
-        let mut report = Report::new("Joining: until every predecessor and successor list is exactly right").with_columns(&[
-            ("nodes", "", 0),
-            ("growth", "", 0),
-            ("last-start", "s", 1),
-            ("correct-after", "s", 1),
-            ("wait", "s", 1),
-            ("frames", "a node", 1),
-            ("signalling", "messages a node", 2),
-            ("links-opened", "a node", 2),
-        ]);
+        let mut report = Report::new("Joining: until every predecessor and successor list is exactly right")
+            .with_columns(&[
+                ("nodes", "", 0),
+                ("growth", "", 0),
+                ("last-start", "s", 1),
+                ("correct-after", "s", 1),
+                ("wait", "s", 1),
+                ("frames", "a node", 1),
+                ("signalling", "messages a node", 2),
+                ("links-opened", "a node", 2),
+            ]);
         for ring in measured {
             report.row([
                 ring.nodes.into(),

@@ -9,13 +9,16 @@ use rand::seq::IndexedRandom;
 use super::Run;
 use super::ring::pass;
 use super::samples::Samples;
-use crate::engine::{Happening, World};
+use crate::engine::{Happening, TICK, World};
 
 /// Virtual time between two batches of lookups.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Lookups that begin in one batch, as a share of the nodes: no node has many at one time.
 const BATCH: f64 = 0.25;
+
+/// Lookups that begin at one time, a node, where all are to: the protocol takes a few more.
+const MOST_AT_ONCE: f64 = 64.0;
 
 /// What became of many lookups.
 #[derive(Clone, Debug, Default)]
@@ -72,35 +75,48 @@ impl Owners {
     }
 }
 
-/// Has random nodes look random keys up, on a ring that nobody joins or leaves meanwhile. `patience`: how long the last answers
-/// are waited for.
-pub(super) fn look_up(world: &mut World, run: &Run, count: usize, patience: Duration) -> Outcome {
-    look_up_from(world, run, count, patience, None)
+/// What is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Target {
+    /// Random points of the ring, whoever owns them.
+    Keys,
+    /// Random nodes that live.
+    Nodes,
 }
 
-/// As [`look_up`], by some of the nodes.
-pub(super) fn look_up_from(
-    world: &mut World,
-    run: &Run,
-    count: usize,
-    patience: Duration,
-    asking: Option<&[usize]>,
-) -> Outcome {
+/// Many lookups, on a ring that nobody joins or leaves meanwhile.
+pub(super) struct Lookups<'a> {
+    pub(super) count: usize,
+    pub(super) target: Target,
+    /// How long the last answers are waited for.
+    pub(super) patience: Duration,
+    /// Who asks; `None`: anybody.
+    pub(super) asking: Option<&'a [usize]>,
+    /// All at one time, as far as nodes may have so many under way.
+    pub(super) at_once: bool,
+}
+
+/// Has nodes look keys up.
+pub(super) fn look_up(world: &mut World, run: &Run, lookups: &Lookups<'_>) -> Outcome {
     let owners = Owners::of(world);
     let mut outcome = Outcome::default();
-    let mut asked: Vec<(Id, Time)> = Vec::with_capacity(count);
+    let mut asked: Vec<(Id, Time)> = Vec::with_capacity(lookups.count);
     world.watch.answers = true;
     world.happened.clear();
-    let batch = ((world.nodes.len() as f64 * BATCH) as usize).max(1);
-    while asked.len() < count && !run.progress.is_stopped() {
-        let begins = batch.min(count - asked.len());
+    let a_node = if lookups.at_once { MOST_AT_ONCE } else { BATCH };
+    let batch = ((world.running().count() as f64 * a_node) as usize).max(1);
+    while asked.len() < lookups.count && !run.progress.is_stopped() {
+        let begins = batch.min(lookups.count - asked.len());
         for _ in 0..begins {
-            let from = match asking {
+            let from = match lookups.asking {
                 Some(asking) => asking.choose(world.rng()).copied(),
                 None => world.random_node(),
             };
             let Some(from) = from else { break };
-            let key = Id::random(world.rng());
+            let key = match lookups.target {
+                Target::Keys => Id::random(world.rng()),
+                Target::Nodes => owners.0.choose(world.rng()).copied().unwrap_or_default(),
+            };
             asked.push((key, world.now()));
             world.lookup(from, asked.len() as u64 - 1, key);
         }
@@ -108,8 +124,11 @@ pub(super) fn look_up_from(
         run.progress.did(begins as u64, 0);
         outcome.take_answers(world, &asked, &owners);
     }
-    pass(world, run, patience);
-    outcome.take_answers(world, &asked, &owners);
+    let end = world.now().after(lookups.patience);
+    while outcome.right + outcome.wrong < asked.len() && world.now().after(TICK) < end && !run.progress.is_stopped() {
+        pass(world, run, PAUSE);
+        outcome.take_answers(world, &asked, &owners);
+    }
     outcome.begun = asked.len();
     world.watch.answers = false;
     outcome

@@ -6,7 +6,7 @@ use anyhow::Result;
 use atoll::proto::Proto;
 
 use super::damage::choose;
-use super::lookups;
+use super::lookups::{Lookups, Target, look_up};
 use super::ring::{Growth, Recipe, SLICE, pass, until_correct};
 use super::{Run, Scenario};
 use crate::engine::World;
@@ -80,7 +80,7 @@ impl Merge {
     }
 
     fn measure(&self, run: &Run, nodes: usize, share: f64) -> Result<Option<Measured>> {
-        let recipe = Recipe { nodes, links: self.links, growth: self.growth, common: &self.common };
+        let recipe = Recipe::new(nodes, self.links, self.growth, &self.common);
         let Some(mut world) = recipe.build_settled(run)? else { return Ok(None) };
         for at in choose(&mut world, share) {
             world.nodes[at].group = 1;
@@ -95,7 +95,11 @@ impl Merge {
         let one_after = one.map(|at| at.saturating_sub(Duration::from_micros(met.0)).as_secs_f64());
         let each = |count: u64| count as f64 / nodes as f64;
         let (frames, opened) = (each(world.counts().frames - before.frames), each(world.counts().links - before.links));
-        let outcome = lookups::look_up(&mut world, run, self.lookups, self.common.protocol.lookup_patience());
+        let outcome = {
+            let (count, patience) = (self.lookups, self.common.protocol.lookup_patience());
+            let lookups = Lookups { count, target: Target::Keys, patience, asking: None, at_once: false };
+            look_up(&mut world, run, &lookups)
+        };
         Ok(Some(Measured { nodes, share, two_after, one_after, frames, opened, delivered: outcome.delivered() }))
     }
 

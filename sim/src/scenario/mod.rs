@@ -31,6 +31,7 @@ pub use fail::Fail;
 pub use hops::Hops;
 pub use join::Join;
 pub use load::Load;
+pub use lookups::Target;
 pub use merge::Merge;
 pub use ring::Growth;
 pub use trace::Trace;
@@ -133,8 +134,7 @@ impl Run {
     pub fn each<T: Sync, R: Send>(&self, of: &[T], work: impl Fn(&T) -> Result<Option<R>> + Sync) -> Result<Vec<R>> {
         let work = |one: &T| if self.progress.is_stopped() { Ok(None) } else { work(one) };
         // One at a time: a long run must not wait behind another while a core is idle.
-        let results: Result<Vec<Option<R>>> =
-            self.pool.install(|| of.par_iter().with_max_len(1).map(work).collect());
+        let results: Result<Vec<Option<R>>> = self.pool.install(|| of.par_iter().with_max_len(1).map(work).collect());
         Ok(results?.into_iter().flatten().collect())
     }
 }

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use atoll::id::Id;
-use atoll::proto::Time;
+use atoll::proto::{Config, Time};
 use rand::RngExt;
+use rand_pcg::Pcg32;
 
 use super::Run;
 use crate::engine::World;
@@ -59,12 +61,14 @@ impl fmt::Display for Growth {
 }
 
 /// What a ring is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Recipe<'a> {
-    pub(super) nodes: usize,
-    pub(super) links: usize,
-    pub(super) growth: Growth,
-    pub(super) common: &'a Common,
+    nodes: usize,
+    growth: Growth,
+    common: &'a Common,
+    /// The settings of most nodes, and of the rich ones: each once, however many nodes there are.
+    usual: Arc<Config>,
+    rich: Arc<Config>,
 }
 
 /// A ring that was built.
@@ -77,7 +81,13 @@ pub(super) struct Ring {
     pub(super) last_start: Duration,
 }
 
-impl Recipe<'_> {
+impl<'a> Recipe<'a> {
+    pub(super) fn new(nodes: usize, links: usize, growth: Growth, common: &'a Common) -> Self {
+        let usual = common.protocol.config(links).into();
+        let rich = common.protocol.config(common.protocol.rich_links).into();
+        Recipe { nodes, growth, common, usual, rich }
+    }
+
     /// A ring that is correct, and whose nodes have chosen their fingers. Gives `None` when the run is to stop.
     ///
     /// # Errors
@@ -118,11 +128,21 @@ impl Recipe<'_> {
     }
 
     /// One node more, which begins to join. Gives its index.
-    pub(super) fn add(&self, world: &mut World) -> usize {
+    fn add(&self, world: &mut World) -> usize {
         let id = Id::random(world.rng());
-        let protocol = &self.common.protocol;
-        let rich = protocol.rich_share > 0.0 && world.rng().random_bool(protocol.rich_share);
-        world.add(id, protocol.config(if rich { protocol.rich_links } else { self.links }))
+        let rich = self.is_rich(world.rng());
+        world.add(id, if rich { &self.rich } else { &self.usual }.clone())
+    }
+
+    /// One node more, which begins to join, with chance from another source than the world's. Gives its index.
+    pub(super) fn add_by(&self, rng: &mut Pcg32, world: &mut World) -> usize {
+        let id = Id::random(rng);
+        world.add(id, if self.is_rich(rng) { &self.rich } else { &self.usual }.clone())
+    }
+
+    fn is_rich(&self, rng: &mut Pcg32) -> bool {
+        let share = self.common.protocol.rich_share;
+        share > 0.0 && rng.random_bool(share)
     }
 
     /// Virtual time before the next start, when so many have started.

@@ -52,7 +52,7 @@ impl Scenario for Trace {
 
     fn run(&self, run: &Run) -> Result<Report> {
         run.progress.expect(self.nodes as u64);
-        let recipe = Recipe { nodes: self.nodes, links: self.links, growth: self.growth, common: &self.common };
+        let recipe = Recipe::new(self.nodes, self.links, self.growth, &self.common);
         let mut report = Report::new("Every event of one lookup").with_columns(&[
             ("after", "ms", 1),
             ("node", "", 0),

@@ -138,7 +138,9 @@ impl ScenarioFile {
         let words = match value.get_ref() {
             DeValue::Array(values) if takes_list(flag) => {
                 if values.is_empty() {
-                    return Err(self.refuse(&value.span(), &format!("{wanted} is an empty list: give at least one value")));
+                    return Err(
+                        self.refuse(&value.span(), &format!("{wanted} is an empty list: give at least one value"))
+                    );
                 }
                 values.iter().map(|value| self.word(&wanted, value)).collect::<Result<_, _>>()?
             }
@@ -198,9 +200,7 @@ fn takes_list(flag: &Arg) -> bool {
     matches!(flag.get_action(), clap::ArgAction::Append)
 }
 
-fn in_order<'a, 'i>(
-    table: &'a DeTable<'i>,
-) -> Vec<(&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>)> {
+fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<(&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>)> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);
     entries
@@ -209,5 +209,9 @@ fn in_order<'a, 'i>(
 /// The name that a mistyped one resembles most.
 pub(super) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let likeness = |name: &str| strsim::jaro_winkler(wanted, name);
-    names.map(|name| (likeness(name), name)).filter(|(like, _)| *like > ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+    names
+        .map(|name| (likeness(name), name))
+        .filter(|(like, _)| *like > ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
 }

@@ -190,7 +190,10 @@ impl Protocol {
             return Err(Wrong::new("heartbeat-every", why));
         }
         if self.suspect_after > self.dead_after {
-            return Err(Wrong::new("suspect-after", "links would be dead before they are suspect: write less than dead-after"));
+            return Err(Wrong::new(
+                "suspect-after",
+                "links would be dead before they are suspect: write less than dead-after",
+            ));
         }
         Ok(())
     }
@@ -241,7 +244,9 @@ pub(super) fn fits(nodes: usize, available: u64) -> Result<(), Wrong> {
     }
     let most = available / NODE_BYTES;
     let (needed, available) = (gigabytes(needed), gigabytes(available));
-    let why = format!("{nodes} nodes need about {needed} of memory, and {available} are free: write at most {most}, or fewer --jobs");
+    let why = format!(
+        "{nodes} nodes need about {needed} of memory, and {available} are free: write at most {most}, or fewer --jobs"
+    );
     Err(Wrong::new("nodes", why))
 }
 

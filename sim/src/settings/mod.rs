@@ -200,7 +200,8 @@ fn named_scenario(words: Vec<OsString>) -> Result<Vec<OsString>, Refused> {
     let names = || command.get_subcommands().filter(|verb| is_scenario(verb)).map(Command::get_name);
     let Some((name, span)) = file.scenario()? else {
         let all: Vec<&str> = names().collect();
-        let why = format!("the file does not say what it is for: add scenario = \"hops\", or one of {}", all.join(", "));
+        let why =
+            format!("the file does not say what it is for: add scenario = \"hops\", or one of {}", all.join(", "));
         return Err(file.refuse(&(0..0), &why));
     };
     if !names().any(|known| known == name) {

@@ -19,7 +19,9 @@ pub fn wait(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let digits = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '-' | '+'))).unwrap_or(text.len());
     let (number, unit) = (&text[..digits], text[digits..].trim());
-    let Ok(number) = number.parse::<f64>() else { return Err(format!("{text:?} is not a wait; write 50ms, 2s or 5min")) };
+    let Ok(number) = number.parse::<f64>() else {
+        return Err(format!("{text:?} is not a wait; write 50ms, 2s or 5min"));
+    };
     if number < 0.0 {
         return Err("a wait cannot be negative".to_owned());
     }
