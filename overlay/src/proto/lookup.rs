@@ -139,13 +139,15 @@ impl Lookups {
             (names.of(lookup.request), lookup.key, lookup.before, lookup.why, lookup.tries_left).hash(hasher);
             let place = |link: LinkId| links.name_of(link);
             lookup.over.map(|(link, peer)| (place(link), peer)).hash(hasher);
-            lookup.first_hop.map(place).hash(hasher);
+            lookup.tried.len().hash(hasher);
+            lookup.tried.iter().for_each(|&link| place(link).hash(hasher));
         }
     }
 
     /// Bytes on the heap.
     pub(super) fn memory(&self) -> usize {
-        self.0.capacity() * size_of::<Lookup>()
+        let tried: usize = self.0.iter().map(|lookup| lookup.tried.capacity()).sum();
+        self.0.capacity() * size_of::<Lookup>() + tried * size_of::<LinkId>()
     }
 
     fn take(&mut self, request: u32, trace: bool) -> Option<Lookup> {
