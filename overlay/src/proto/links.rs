@@ -239,9 +239,9 @@ impl Links {
             .filter(move |&id| last.replace(id) != Some(id))
     }
 
-    /// The link that promises to come nearest to `target`, among those that `eligible` allows; it is asked about each link
-    /// and the id that the link leads to. O(log n) when the first candidate is allowed.
-    pub(super) fn nearest(&self, target: Id, eligible: impl Fn(&Link, Id) -> bool) -> Option<Step> {
+    /// The link that promises to come nearest to `target`, on either side or `clockwise` only, among those that `eligible`
+    /// allows; it is asked about each link and the id that the link leads to. O(log n) when the first candidate is allowed.
+    pub(super) fn nearest(&self, target: Id, clockwise: bool, eligible: impl Fn(&Link, Id) -> bool) -> Option<Step> {
         let length = self.reach.len();
         let start = self.reach_from(target);
         let (mut up, mut down) = (0, 0);
@@ -250,14 +250,14 @@ impl Links {
             let above = self.reach[(start + up) % length];
             let below = self.reach[(start + length - 1 - down) % length];
             let (rise, fall) = (target.clockwise_to(above.id()), below.id().clockwise_to(target));
-            let reach = if rise <= fall {
+            let reach = if rise == 0 || (rise <= fall && !clockwise) {
                 up += 1;
                 above
             } else {
                 down += 1;
                 below
             };
-            let promise = reach.id().distance(target);
+            let promise = if clockwise { reach.id().clockwise_to(target) } else { reach.id().distance(target) };
             if best.is_some_and(|best| best.promise < promise) {
                 break;
             }

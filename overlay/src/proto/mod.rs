@@ -7,8 +7,9 @@
 //! The simulator, the native node and the browser run this type. It follows Chord (Stoica et al., SIGCOMM 2001) as corrected
 //! by Pamela Zave ("Reasoning about identifier spaces: how to make Chord correct", IEEE TSE 2017), under a hard budget of
 //! links that are used in both directions. Each part has a file: `ring`, `join`, `dial`, `links`, `fingers`, `route`,
-//! `lookup`, `liveness`.
+//! `lookup`, `liveness`; and `chord` is the paper's own routing, to compare with.
 
+mod chord;
 mod config;
 mod dial;
 mod fingers;
@@ -35,7 +36,7 @@ use rand::SeedableRng;
 use rand_pcg::Pcg32;
 use serde::Serialize;
 
-pub use config::Config;
+pub use config::{Config, Placement, Routing};
 pub use fingers::Finger;
 #[cfg(feature = "known-bugs")]
 pub use known_bug::KnownBug;

@@ -194,19 +194,20 @@ impl Proto {
         list
     }
 
-    /// Whether `id` is nearer than the second neighbour on either side.
+    /// Whether `id` is nearer than the last neighbour on either side that is to have a link.
     fn is_nearer(&self, id: Id) -> bool {
-        let than = |list: &[Id], distance: &dyn Fn(Id) -> u64| {
-            list.get(NEAR - 1).is_none_or(|&second| distance(id) < distance(second)) && !list.contains(&id)
+        let than = |list: &[Id], linked: usize, distance: &dyn Fn(Id) -> u64| {
+            list.get(linked - 1).is_none_or(|&last| distance(id) < distance(last)) && !list.contains(&id)
         };
-        than(&self.ring.successors, &|id| self.me.clockwise_to(id))
-            || than(&self.ring.predecessors, &|id| id.clockwise_to(self.me))
+        than(&self.ring.successors, self.config.linked_successors, &|id| self.me.clockwise_to(id))
+            || than(&self.ring.predecessors, NEAR, &|id| id.clockwise_to(self.me))
     }
 
     /// A neighbour told whom it has links to.
     pub(super) fn on_neighbours(&mut self, link: LinkId, list: &Neighbours, now: Time) {
         if self.links.get(link).is_some_and(|link| link.role == Role::Member) {
-            self.links.set_reach(link, self.me, &list.ids);
+            let reach = if self.config.lookahead { &list.ids[..] } else { &[] };
+            self.links.set_reach(link, self.me, reach);
             self.set_member(link, list.member, now);
             self.ring.unsettle();
         }
@@ -269,14 +270,15 @@ impl Proto {
     fn dial_nearest(&mut self, now: Time) {
         let hints = std::mem::take(&mut self.ring.hints);
         for clockwise in [true, false] {
-            for id in self.nearest(clockwise, &hints) {
+            for (place, id) in self.nearest(clockwise, &hints).into_iter().enumerate() {
                 let through = hints.iter().find(|&&(hint, _)| hint == id).and_then(|&(_, through)| through);
                 let route = through.map_or(Route::Ring(None), Route::Through);
                 self.want(id, Purpose::Ring, route, now);
                 // A nearer node with a link is not in the list yet: only its own word brings it there. One further away comes
                 // with the successor's list; to ask it would change nothing, and its answer make this node ask again.
                 let nearer = self.live_successor().is_none_or(|live| id.is_between(self.me, live));
-                let unheard = self.links.open_to(id).filter(|link| link.member && clockwise && nearer);
+                let asks = clockwise && nearer && place < NEAR && self.config.repair_at_once;
+                let unheard = self.links.open_to(id).filter(|link| link.member && asks);
                 if let Some(link) = unheard.map(|link| link.id) {
                     self.send_on(link, Message::AskRing);
                 }
@@ -286,14 +288,15 @@ impl Proto {
 
     /// The nearest nodes on one side that are not known to be gone, linked or not.
     fn nearest(&self, clockwise: bool, hints: &[(Id, Option<Id>)]) -> Vec<Id> {
+        let count = if clockwise { self.config.linked_successors } else { NEAR };
         let usable = |&id: &Id| id != self.me && (!self.failed.has(id) || self.links.to(id).is_some());
         let listed = self.ring.successors.iter().chain(&self.ring.predecessors).copied();
         let hinted = hints.iter().map(|&(id, _)| id);
-        let reachable = self.links.reachable(self.me, clockwise).filter(usable).take(NEAR);
+        let reachable = self.links.reachable(self.me, clockwise).filter(usable).take(count);
         let mut ids: Vec<Id> = listed.chain(hinted).filter(usable).chain(reachable).collect();
         ids.sort_unstable_by_key(|&id| if clockwise { self.me.clockwise_to(id) } else { id.clockwise_to(self.me) });
         ids.dedup();
-        ids.truncate(NEAR);
+        ids.truncate(count);
         ids
     }
 
@@ -302,7 +305,7 @@ impl Proto {
         if self.ring.told.replace(now_told) != Some(now_told) {
             self.event(Event::RingChanged { predecessor: now_told.0, successor: now_told.1 });
         }
-        if self.phase != Phase::Member {
+        if self.phase != Phase::Member || !self.config.repair_at_once {
             return;
         }
         let mut near: Vec<Id> = self.ring.close_to_home().collect();
@@ -379,7 +382,8 @@ impl Proto {
     pub(super) fn tell_neighbours(&mut self, link: LinkId) {
         let Some(peer) = self.links.get(link).map(|link| link.peer) else { return };
         let others = self.links.members().map(|link| link.peer).filter(|&id| id != peer);
-        let ids = others.take(crate::wire::MAX_NEIGHBOURS).collect();
+        let count = if self.config.lookahead { crate::wire::MAX_NEIGHBOURS } else { 0 };
+        let ids = others.take(count).collect();
         let list = Neighbours { member: self.phase == Phase::Member, ids };
         self.send_on(link, Message::Neighbours(list));
     }
@@ -390,6 +394,8 @@ impl Proto {
     }
 
     pub(super) fn gossip_soon(&mut self, now: Time) {
-        self.timers.at_latest(Timer::Gossip, now.after(self.config.gossip_delay));
+        if self.config.lookahead {
+            self.timers.at_latest(Timer::Gossip, now.after(self.config.gossip_delay));
+        }
     }
 }

@@ -12,9 +12,9 @@
 //! and goes to the best of the links not on it, nearer or not; a node with none left gives it back. As soon as a node
 //! can promise better than the bound, the trail is dropped. The trail bounds the search to [`MAX_TRAIL`] nodes.
 
-use super::links::{Link, LinkId};
+use super::links::{Link, LinkId, Step};
 use super::timer::Time;
-use super::{Phase, Proto};
+use super::{Phase, Proto, Routing};
 use crate::id::Id;
 use crate::wire::{Flags, Header, MAX_TRAIL, Role, kind};
 
@@ -65,18 +65,22 @@ impl Proto {
 
     /// The first hop of a frame of this node's own: the best that is not among the `tried`, while there is one.
     pub(super) fn first_hop(&self, header: &mut Header, tried: &[LinkId]) -> Hop {
-        type Router = fn(&Proto, &mut Header, &[LinkId]) -> Hop;
-        let routers: [Router; 2] =
-            [Proto::next_hop, |proto, header, tried| proto.greedy(header, header.target(), tried)];
-        for router in routers.into_iter().filter(|_| !tried.is_empty()) {
+        for detour in [false, true].into_iter().filter(|_| !tried.is_empty()) {
             let mut other = header.clone();
-            match router(self, &mut other, tried) {
-                Hop::Forward(link) if tried.contains(&link) => {}
-                Hop::Drop(_) => {}
-                hop => {
-                    *header = other;
-                    return hop;
-                }
+            let hop = match (detour, self.config.routing) {
+                (false, _) => self.next_hop(&mut other, tried),
+                (true, Routing::Chord) => break,
+                // Where the way ends at the next node already, a detour may still lead around what is wrong with the link.
+                (true, _) => self.greedy(&mut other, header.target(), tried),
+            };
+            let untried = match hop {
+                Hop::Deliver => true,
+                Hop::Forward(link) => !tried.contains(&link),
+                Hop::Drop(_) => false,
+            };
+            if untried {
+                *header = other;
+                return hop;
             }
         }
         self.next_hop(header, &[])
@@ -104,8 +108,11 @@ impl Proto {
         if exact && let Some(link) = self.links.open_to(target) {
             return Hop::Forward(link.id);
         }
+        if self.config.routing == Routing::Chord {
+            return self.chord_hop(header, target, exact, avoid);
+        }
         // A neighbour says that it has a link to the target: it knows better than the arcs, which lag behind while nodes join.
-        let promised = || self.links.nearest(target, |link, _| may_forward(link) && !avoid.contains(&link.id));
+        let promised = || self.nearest_step(target, |link, _| may_forward(link) && !avoid.contains(&link.id));
         if exact && header.bound > 0 && promised().is_some_and(|step| step.promise == 0) {
             return self.greedy(header, target, avoid);
         }
@@ -119,12 +126,16 @@ impl Proto {
         self.greedy(header, target, avoid)
     }
 
+    fn nearest_step(&self, target: Id, eligible: impl Fn(&Link, Id) -> bool) -> Option<Step> {
+        self.links.nearest(target, self.config.routing != Routing::BothWays, eligible)
+    }
+
     /// The first hop of a frame of a node that is not a member: by the neighbour that promises best.
     fn leave_from_outside(&self, header: &mut Header, avoid: &[LinkId]) -> Hop {
         if !avoid.is_empty() && header.src != self.me {
             return Hop::Drop(DropReason::NotMember);
         }
-        let step = self.links.nearest(header.target(), |link, _| link.member && !avoid.contains(&link.id));
+        let step = self.nearest_step(header.target(), |link, _| link.member && !avoid.contains(&link.id));
         match step.and_then(|step| self.links.at(step.place)) {
             Some(link) => Hop::Forward(link.id),
             None => Hop::Drop(DropReason::NoWay),
@@ -175,10 +186,10 @@ impl Proto {
                 && !header.trail.contains(&leads_to)
         };
         let bound = header.bound;
-        let improves = |step: &super::links::Step| step.promise < bound || (step.direct && step.promise == bound);
+        let improves = |step: &Step| step.promise < bound || (step.direct && step.promise == bound);
         let reliable =
-            self.links.nearest(target, |link, leads_to| !link.suspect && fresh(link, leads_to)).filter(improves);
-        if let Some(step) = reliable.or_else(|| self.links.nearest(target, fresh).filter(improves))
+            self.nearest_step(target, |link, leads_to| !link.suspect && fresh(link, leads_to)).filter(improves);
+        if let Some(step) = reliable.or_else(|| self.nearest_step(target, fresh).filter(improves))
             && let Some(link) = self.links.at(step.place)
         {
             header.bound = step.promise;
@@ -198,7 +209,7 @@ impl Proto {
         if header.trail.len() >= MAX_TRAIL {
             return Hop::Drop(DropReason::NoWay);
         }
-        let onward = self.links.nearest(target, |link, _| may_forward(link) && !header.trail.contains(&link.peer));
+        let onward = self.nearest_step(target, |link, _| may_forward(link) && !header.trail.contains(&link.peer));
         if let Some(link) = onward.and_then(|step| self.links.at(step.place)) {
             return Hop::Forward(link.id);
         }

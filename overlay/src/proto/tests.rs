@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 
 use super::harness::{World, invariants};
-use super::{Answer, Config, Input, LookupError, Phase};
+use super::{Answer, Config, Input, LookupError, Phase, Placement, Routing};
 use crate::id::Id;
 use crate::wire::Role;
 
@@ -406,4 +406,43 @@ fn a_third_that_dies_in_a_row_is_soon_got_around_with_few_links() {
         assert!(took.is_some_and(|took| took < 8 * S), "all pairs after {took:?}, seed {seed}\n{}", world.describe());
         world.await_that("healed", 30 * S, World::is_ideal);
     }
+}
+
+#[test]
+fn every_ingredient_of_routing_can_be_left_out_and_all_messages_arrive() {
+    let whole = Config::with_links(16);
+    let alone = |change: fn(&mut Config)| {
+        let mut config = whole.clone();
+        change(&mut config);
+        config
+    };
+    let configs = [
+        ("all", whole.clone()),
+        ("no lookahead", alone(|config| config.lookahead = false)),
+        ("clockwise", alone(|config| config.routing = Routing::Clockwise)),
+        ("fixed points", alone(|config| config.placement = Placement::FixedPoint)),
+        (
+            "none",
+            alone(|config| {
+                (config.routing, config.placement, config.lookahead) =
+                    (Routing::Clockwise, Placement::FixedPoint, false);
+            }),
+        ),
+    ];
+    let mut means = Vec::new();
+    for (what, config) in configs {
+        let mut world = World::new(17);
+        // Where all start at once and tell each other little, there may be two rings for a while.
+        world.check = false;
+        world.start(100, &config);
+        world.await_that("one ideal ring", 120 * S, World::is_ideal);
+        world.run_for(60 * S);
+        assert_eq!(delivered(&mut world, 3000), 3000, "of 3,000 messages with {what}");
+        let hops: usize = world.hops.values().map(Vec::len).sum();
+        let mean = hops as f64 / world.hops.len() as f64;
+        println!("{what}: {mean:.2} hops");
+        means.push(mean);
+    }
+    assert!(means[1..].iter().all(|&mean| mean > means[0]), "an ingredient that brings nothing: {means:?}");
+    assert!(means[..4].iter().all(|&mean| mean < means[4]), "ingredients that bring nothing together: {means:?}");
 }
