@@ -17,8 +17,11 @@ const RADIUS: f64 = 310.0;
 /// How far from the nodes their names stand.
 const NAME_GAP: f64 = 14.0;
 
-/// How strongly a chord bends towards the middle: 0 is straight, 1 goes through the middle.
+/// How strongly the longest chord bends towards the middle: 0 is straight, 1 goes through the middle. Shorter ones bend less.
 const BEND: f64 = 0.45;
+
+/// Names that would stand nearer to each other than this share of the ring are left out.
+const NAME_ROOM: f64 = 0.007;
 
 /// What is drawn.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,7 +76,8 @@ impl Drawing {
         for step in self.path.windows(2) {
             writeln!(svg, "<path class=\"path\" marker-end=\"url(#arrow)\" d=\"{}\"/>", chord(step[0], step[1]))?;
         }
-        self.nodes.iter().try_for_each(|&node| self.write_node(svg, node))?;
+        let named = self.named();
+        self.nodes.iter().try_for_each(|&node| self.write_node(svg, node, named.contains(&node)))?;
         if let Some(key) = self.key {
             let (x, y) = at(key, RADIUS + NAME_GAP / 2.0);
             writeln!(
@@ -91,7 +95,7 @@ impl Drawing {
         Ok(())
     }
 
-    fn write_node(&self, svg: &mut String, node: Id) -> std::fmt::Result {
+    fn write_node(&self, svg: &mut String, node: Id, named: bool) -> std::fmt::Result {
         let (x, y) = at(node, RADIUS);
         let class = match self.path.iter().position(|&hop| hop == node) {
             Some(hop) if hop + 1 == self.path.len() => "owner",
@@ -104,7 +108,7 @@ impl Drawing {
             svg,
             "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"><title>{node}</title></circle>"
         )?;
-        if !on_path && self.nodes.len() > MAX_NAMED {
+        if !named {
             return Ok(());
         }
         let (x, y) = at(node, RADIUS + NAME_GAP);
@@ -119,6 +123,18 @@ impl Drawing {
              transform=\"translate({x:.1} {y:.1}) rotate({degrees:.1})\">{}</text>",
             &node.to_string()[..4]
         )
+    }
+
+    /// The nodes whose names are written: those on the way first, and where there is room the others of a small ring.
+    fn named(&self) -> Vec<Id> {
+        let others = self.nodes.iter().filter(|_| self.nodes.len() <= MAX_NAMED);
+        let mut named: Vec<Id> = Vec::new();
+        for &node in self.path.iter().chain(others) {
+            if named.iter().all(|&other| apart(node, other) > 2.0 * NAME_ROOM) {
+                named.push(node);
+            }
+        }
+        named
     }
 
     /// Many links are drawn faintly, so that their density shows.
@@ -136,6 +152,11 @@ fn turn(id: Id) -> f64 {
     id.number() as f64 / (Id::MAX.number() as f64 + 1.0)
 }
 
+/// How far apart two ids are: 1 is half the ring.
+fn apart(a: Id, b: Id) -> f64 {
+    2.0 * a.distance(b) as f64 / (Id::MAX.number() as f64 + 1.0)
+}
+
 fn at(id: Id, radius: f64) -> (f64, f64) {
     let angle = turn(id) * std::f64::consts::TAU;
     (radius * sin(angle), -radius * cos(angle))
@@ -143,7 +164,8 @@ fn at(id: Id, radius: f64) -> (f64, f64) {
 
 fn chord(a: Id, b: Id) -> String {
     let ((ax, ay), (bx, by)) = (at(a, RADIUS), at(b, RADIUS));
-    let (mx, my) = ((ax + bx) / 2.0 * (1.0 - BEND), (ay + by) / 2.0 * (1.0 - BEND));
+    let straight = 1.0 - BEND * apart(a, b).sqrt();
+    let (mx, my) = ((ax + bx) / 2.0 * straight, (ay + by) / 2.0 * straight);
     format!("M{ax:.1} {ay:.1}Q{mx:.1} {my:.1} {bx:.1} {by:.1}")
 }
 

@@ -26,7 +26,7 @@ pub struct Draw {
     /// Budget of links.
     #[arg(long, default_value = "8", value_name = "LINKS", value_parser = values::count)]
     pub(super) links: usize,
-    /// The key, as twelve hexadecimal digits; without this, a random one.
+    /// The key, as twelve hexadecimal digits; without this, the point opposite to the node that asks.
     #[arg(long, value_name = "KEY")]
     pub(super) key: Option<Id>,
     /// In what order nodes join: at-once, every:100ms, or doubling:10s.
@@ -50,8 +50,8 @@ impl Scenario for Draw {
         let recipe = Recipe::new(self.nodes, self.links, self.growth, &self.common);
         let mut report = Report::new("A ring").with_columns(&[("hop", "", 0), ("node", "", 0)]);
         let Some(mut world) = recipe.build_settled(run)? else { return Ok(report) };
-        let key = self.key.unwrap_or_else(|| Id::random(world.rng()));
         let Some(from) = world.random_node() else { bail!("there is nobody to look the key up") };
+        let key = self.key.unwrap_or_else(|| world.nodes[from].proto.id().plus(1 << (Id::BITS - 1)));
         let journey = follow(&mut world, from, key, self.common.protocol.lookup_patience());
         report.title = title(&journey);
         for (hop, node) in journey.path().iter().enumerate() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use atoll::id::Id;
 use atoll::proto::{Answer, Time};
-use atoll::wire::Message;
+use atoll::wire::{Message, TTL};
 
 use crate::engine::{Happening, World};
 
@@ -37,11 +37,18 @@ pub(super) struct Step {
     pub(super) trail: usize,
 }
 
+impl Step {
+    /// Whoever looks the key up tries once (more).
+    pub(super) fn is_try(&self) -> bool {
+        !self.back && self.ttl == TTL - 1
+    }
+}
+
 impl Journey {
     /// The nodes that the last try came by, the owner last.
     pub(super) fn path(&self) -> Vec<Id> {
         let there = || self.steps.iter().filter(|step| !step.back);
-        let begun = there().collect::<Vec<_>>().iter().rposition(|step| step.node == self.from).unwrap_or(0);
+        let begun = there().collect::<Vec<_>>().iter().rposition(|step| step.is_try()).unwrap_or(0);
         let mut path: Vec<Id> = there().skip(begun).map(|step| step.node).collect();
         if let Some((_, owner)) = self.answer
             && path.last() != Some(&owner)

@@ -91,7 +91,7 @@ fn tell(journey: &Journey, report: &mut Report) {
     let mut answered = false;
     for step in &journey.steps {
         let event = match step.back {
-            false if step.node == journey.from && step.trail == 0 => {
+            false if step.is_try() => {
                 asked += 1;
                 if asked == 1 { "asks" } else { "asks again" }
             }

@@ -140,7 +140,8 @@ impl Parsed {
     /// Where what is wrong stands: in the file, or on the command line.
     fn refuse(&self, wrong: &Wrong) -> Refused {
         match &self.source {
-            Some(source) => source.refuse(wrong.setting, &wrong.why),
+            // Where the setting has its default, the nodes may be what does not go with it.
+            Some(source) => source.refuse(wrong.setting, &wrong.why).or_else(|| source.refuse("nodes", &wrong.why)),
             None => None,
         }
         .unwrap_or_else(|| Refused::Text(format!("--{wrong}")))
