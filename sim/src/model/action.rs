@@ -24,7 +24,7 @@ pub(super) const SEEDS: [u64; 6] = [1, 2, 3, 4, 5, 6];
 pub(super) struct Log(Option<VecDeque<String>>);
 
 /// The last steps of a schedule that are shown.
-const SHOWN: usize = 400;
+const SHOWN: usize = 30;
 
 impl Log {
     pub(super) fn on() -> Self {
