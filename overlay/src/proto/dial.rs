@@ -30,6 +30,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// A link that has been open for so long is not what holds a ring together that is only forming.
 const SETTLED: Duration = Duration::from_secs(3);
 
+/// A neighbour that let so many requests in a row go unanswered is taken for dead.
+const MAX_SILENCES: u32 = 3;
+
 /// After so long without another failure, a peer's earlier ones no longer count.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
@@ -93,6 +96,21 @@ impl Failed {
         let next = |failure: &Failure| if failure.paused { failure.until } else { failure.forgotten_at() };
         self.next = self.list.iter().map(next).min().unwrap_or_default();
         ended
+    }
+
+    /// Failures in a row.
+    fn times(&self, peer: Id) -> u32 {
+        self.list.iter().find(|failure| failure.peer == peer).map_or(0, |failure| failure.times + 1)
+    }
+
+    /// The peers that could not be linked: whether they are left alone now, whether they are gone, and how often they failed.
+    #[cfg(feature = "model")]
+    pub(super) fn hash_untimed(&self, hasher: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        let times = |failure: &Failure| failure.times.min(MAX_SILENCES);
+        let mut failures: Vec<_> = self.list.iter().map(|f| (f.peer, f.paused, f.gone && f.paused, times(f))).collect();
+        failures.sort_unstable();
+        failures.hash(hasher);
     }
 
     /// The peers that are left alone now.
@@ -341,6 +359,18 @@ impl Proto {
         }
     }
 
+    /// No word in time. A step of the dial may have gone by a node that died and is not missed yet: a node that forgot a neighbour for
+    /// that could lose the last one that lives. It asks some times more, before silence is an answer.
+    fn dial_timed_out(&mut self, link: LinkId, now: Time) {
+        let Some(entry) = self.links.get(link) else { return };
+        let lost = !entry.described && entry.purpose == Purpose::Ring;
+        if lost && self.failed.times(entry.peer) < MAX_SILENCES {
+            self.give_up(link, false, self.config.failed_for, now);
+        } else {
+            self.dial_failed(link, self.config.failed_for, now);
+        }
+    }
+
     /// Ends an attempt. That says nothing of whether the peer lives.
     fn give_up(&mut self, link: LinkId, gone: bool, pause: Duration, now: Time) {
         let Some(entry) = self.links.remove(link) else { return };
@@ -404,7 +434,7 @@ impl Proto {
         let late: Vec<LinkId> =
             self.links.iter().filter(|link| !link.is_open() && link.time <= now).map(|link| link.id).collect();
         for link in late {
-            self.dial_failed(link, self.config.failed_for, now);
+            self.dial_timed_out(link, now);
         }
         if let Some(next) = self.links.iter().filter(|link| !link.is_open()).map(|link| link.time).min() {
             self.timers.set(Timer::Dial, next);

@@ -274,16 +274,22 @@ impl Proto {
                 let through = hints.iter().find(|&&(hint, _)| hint == id).and_then(|&(_, through)| through);
                 let route = through.map_or(Route::Ring(None), Route::Through);
                 self.want(id, Purpose::Ring, route, now);
-                // A nearer node with a link is not in the list yet: only its own word brings it there. One further away comes
-                // with the successor's list; to ask it would change nothing, and its answer make this node ask again.
-                let nearer = self.live_successor().is_none_or(|live| id.is_between(self.me, live));
-                let asks = clockwise && nearer && place < NEAR && self.config.repair_at_once;
-                let unheard = self.links.open_to(id).filter(|link| link.member && asks);
+                // A nearer node with a link is not in the list yet: only its own word brings it there.
+                let asks = clockwise && place < NEAR && self.config.repair_at_once;
+                let unheard = self.links.open_to(id).filter(|link| link.member && asks && self.would_list(id));
                 if let Some(link) = unheard.map(|link| link.id) {
                     self.send_on(link, Message::AskRing);
                 }
             }
         }
+    }
+
+    /// Whether the word of this node would bring it into the list. One behind the live successor comes with that one's list: to
+    /// ask it would change nothing, and its answer make this node ask again.
+    fn would_list(&self, id: Id) -> bool {
+        let nearer = self.live_successor().is_none_or(|live| id.is_between(self.me, live));
+        let old = &self.ring.successors;
+        nearer && !old.contains(&id) && self.successor_list(old.iter().copied().chain([id])).contains(&id)
     }
 
     /// The nearest nodes on one side that are not known to be gone, linked or not.

@@ -19,6 +19,32 @@ const MOST_STEPS: usize = 2_000;
 /// Generators to try where a node draws among its links: these draw each of two, and each of three.
 pub(super) const SEEDS: [u64; 6] = [1, 2, 3, 4, 5, 6];
 
+/// The steps of a schedule in words, when they are wanted.
+#[derive(Debug, Default)]
+pub(super) struct Log(Option<VecDeque<String>>);
+
+/// The last steps of a schedule that are shown.
+const SHOWN: usize = 30;
+
+impl Log {
+    pub(super) fn on() -> Self {
+        Log(Some(VecDeque::new()))
+    }
+
+    pub(super) fn note(&mut self, rules: &Rules, world: &World, action: Action) {
+        if let Some(steps) = &mut self.0 {
+            if steps.len() == SHOWN {
+                steps.pop_front();
+            }
+            steps.push_back(rules.describe_action(world, action));
+        }
+    }
+
+    pub(super) fn steps(self) -> Vec<String> {
+        self.0.unwrap_or_default().into()
+    }
+}
+
 /// One step of the model.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Action {
@@ -105,33 +131,23 @@ impl Rules {
         let mut world = world.clone();
         self.act(&mut world, action);
         if self.grain == Grain::Operations {
-            self.come_to_rest(&mut world);
+            self.come_to_rest(&mut world, &mut Log::default());
         }
         world
     }
 
     /// Delivers frames until none is on its way.
-    pub(super) fn come_to_rest(&self, world: &mut World) {
+    pub(super) fn come_to_rest(&self, world: &mut World, log: &mut Log) {
         for _ in 0..MOST_STEPS {
             match self.delivery(world) {
-                Some(action) => self.act(world, action),
+                Some(action) => {
+                    log.note(self, world, action);
+                    self.act(world, action);
+                }
                 None => return,
             }
         }
         world.restless = true;
-    }
-
-    /// The next frames, in words: how nodes that do not come to rest talk.
-    pub(super) fn talk(&self, world: &World, steps: usize) -> String {
-        let mut world = world.clone();
-        let mut lines = String::new();
-        for _ in 0..steps {
-            let Some(action) = self.delivery(&world) else { break };
-            lines.push_str("\n    ");
-            lines.push_str(&self.describe_action(&world, action));
-            self.act(&mut world, action);
-        }
-        lines
     }
 
     /// The first link that opens, frame that arrives, or table of neighbours that is told.

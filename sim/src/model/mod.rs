@@ -25,7 +25,7 @@ pub use action::Grain;
 pub use options::ModelArgs;
 pub use outcome::{Failure, Outcome};
 
-use action::{Action, Rules};
+use action::{Action, Log, Rules};
 use fair::{Known, is_ideal};
 use world::{Budget, Node, World};
 
@@ -85,15 +85,16 @@ impl RingModel {
         })
     }
 
-    /// Why a property does not hold in a state.
-    fn reason(&self, property: &str, world: &World) -> String {
+    /// Why a property does not hold in a state, and by which steps of the fair schedule that shows.
+    fn reason(&self, property: &str, world: &World) -> (String, Vec<String>) {
+        let mut log = Log::on();
         let broken = match property {
             VALID => invariants::safe(&world.members()).err(),
-            RESTS => Some(format!("the nodes talk without end:{}", self.rules.talk(world, fair::TALK))),
-            CONVERGES => self.rules.converge(world, &self.known).err(),
+            CONVERGES | RESTS => self.rules.converge(world, &self.known, &mut log).err(),
             _ => None,
         };
-        broken.map_or_else(|| format!("not so: {property}"), |broken| self.rules.with_names(&broken))
+        let reason = broken.map_or_else(|| format!("not so: {property}"), |broken| self.rules.with_names(&broken));
+        (reason, log.steps())
     }
 
     fn converges(&self, world: &World) -> bool {
@@ -102,7 +103,7 @@ impl RingModel {
             return true;
         }
         self.converged.fetch_add(1, Ordering::Relaxed);
-        self.rules.converge(world, &self.known).is_ok()
+        self.rules.converge(world, &self.known, &mut Log::default()).is_ok()
     }
 }
 
@@ -165,7 +166,7 @@ fn ideal_ring(rules: &Rules, nodes: usize) -> Result<World> {
     };
     for node in 0..nodes {
         rules.act(&mut world, Action::Start(node));
-        match rules.become_ideal(&world, &Known::default()) {
+        match rules.become_ideal(&world, &Known::default(), &mut Log::default()) {
             Ok(Some(ideal)) => world = ideal,
             Ok(None) => bail!("nothing can be known yet"),
             Err(broken) => bail!("no ring of {} to begin with: {broken}", node + 1),

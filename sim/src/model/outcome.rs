@@ -47,6 +47,8 @@ pub struct Failure {
     pub steps: Vec<String>,
     /// The state that they lead to, a line for each node.
     pub state: String,
+    /// Where it is about what comes next: the last steps of the fair schedule from there.
+    pub then: Vec<String>,
 }
 
 impl Outcome {
@@ -63,11 +65,13 @@ impl Outcome {
             let step = |(world, action): &(super::World, Option<super::Action>)| {
                 action.map(|action| model.rules.describe_action(world, action))
             };
+            let (reason, then) = last.as_ref().map(|world| model.reason(property.name, world)).unwrap_or_default();
             Failure {
                 property: property.name.to_owned(),
-                reason: last.as_ref().map(|world| model.reason(property.name, world)).unwrap_or_default(),
+                reason,
                 steps: path.iter().filter_map(step).collect(),
                 state: last.map(|world| model.rules.describe(&world)).unwrap_or_default(),
+                then,
             }
         });
         let cut = model.cut.load(Ordering::Relaxed);
@@ -121,7 +125,11 @@ impl fmt::Display for Failure {
         for (at, step) in self.steps.iter().enumerate() {
             writeln!(f, "{:4}  {step}", at + 1)?;
         }
-        write!(f, "\nthe nodes are:{}", self.state)
+        write!(f, "\nthe nodes are:{}", self.state)?;
+        if !self.then.is_empty() {
+            write!(f, "\n\nand then, without further faults (the last {} steps):", self.then.len())?;
+        }
+        self.then.iter().try_for_each(|step| write!(f, "\n      {step}"))
     }
 }
 
