@@ -33,6 +33,9 @@ const SETTLED: Duration = Duration::from_secs(3);
 /// A neighbour that let so many requests in a row go unanswered is taken for dead.
 const MAX_SILENCES: u32 = 3;
 
+/// The time that a peer has to answer doubles this often at most.
+const MAX_PATIENCE: u32 = 3;
+
 /// After so long without another failure, a peer's earlier ones no longer count.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
@@ -162,7 +165,7 @@ impl Proto {
         }
         let attempt = self.rng.random();
         self.stats.dials += 1;
-        let deadline = now.after(self.config.request_timeout);
+        let deadline = now.after(self.patience(peer));
         let link = self.links.insert(|id| Link {
             id,
             peer,
@@ -196,7 +199,7 @@ impl Proto {
         let Some(link) = self.links.to(from).filter(|link| link.attempt == attempt && !link.is_open()) else { return };
         let (id, state, purpose) = (link.id, link.state, link.purpose);
         match step {
-            Step::Accept if state == State::Requested => self.connect(id, true, now),
+            Step::Accept if state == State::Requested => self.connect(id, true, self.patience(from), now),
             Step::Refuse { reason: _, alternatives } if state == State::Requested => {
                 self.on_refused(id, from, purpose, &alternatives, now);
             }
@@ -237,6 +240,7 @@ impl Proto {
             self.fingers_on_link_down(from, now);
             return self.refuse(from, route, attempt, reason, now);
         }
+        let patience = self.patience(from);
         self.failed.forgive(from);
         let deadline = now.after(self.config.connect_timeout);
         let link = self.links.insert(|id| Link {
@@ -255,11 +259,16 @@ impl Proto {
             suspect: false,
         });
         self.send_step(link, Step::Accept, now);
-        self.connect(link, false, now);
+        self.connect(link, false, patience, now);
     }
 
-    fn connect(&mut self, link: LinkId, offers: bool, now: Time) {
-        let deadline = now.after(self.config.request_timeout);
+    /// How long this peer may take to answer a step: twice as long after each failure, for the way to it may be slow.
+    fn patience(&self, peer: Id) -> Duration {
+        self.config.request_timeout * (1 << self.failed.times(peer).min(MAX_PATIENCE))
+    }
+
+    fn connect(&mut self, link: LinkId, offers: bool, patience: Duration, now: Time) {
+        let deadline = now.after(patience);
         let Some(entry) = self.links.get_mut(link) else { return };
         entry.state = State::Connecting;
         entry.time = deadline;
