@@ -39,7 +39,11 @@ fn main() {
     let bytes: Vec<usize> = nodes.iter().map(Proto::memory).collect();
     let used: usize = nodes.iter().map(Proto::links_in_use).sum();
     println!("size_of::<Proto>() {} bytes, links in use {:.1}", size_of::<Proto>(), used as f64 / count as f64);
-    println!("in all {} bytes a node, at most {}", bytes.iter().sum::<usize>() / count, bytes.iter().max().unwrap());
+    println!(
+        "in all {} bytes a node, at most {}",
+        bytes.iter().sum::<usize>() / count,
+        bytes.iter().max().expect("at least one node")
+    );
 
     let now = world.now;
     time_all("warm", nodes[..count.min(8)].to_vec(), now);

@@ -1,12 +1,14 @@
 //! The protocol among many nodes, on a virtual clock: every test names its seed when it fails.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
 use super::harness::{World, invariants};
-use super::{Answer, Config, Input, LookupError, Phase, Placement, Routing};
+use super::{Answer, Config, Input, LookupError, Phase, Placement, Proto, Routing, Time, Token};
 use crate::id::Id;
 use crate::wire::Role;
 
@@ -120,7 +122,7 @@ fn an_id_that_nobody_holds_is_told_to_be_so() {
     world.send(3, nobody, vec![1]);
     world.run_for(S);
     assert_eq!(world.nodes[3].unreachable, [(nobody, true)]);
-    world.input(3, Input::Trace { token: super::Token(1), peer: nobody });
+    world.input(3, Input::Trace { token: Token(1), peer: nobody });
     world.run_for(S);
     assert_eq!(world.nodes[3].answers.get(&1), Some(&Answer::Trace(Err(LookupError::NoSuchPeer))));
 }
@@ -261,7 +263,7 @@ fn a_direct_link_that_is_released_closes_at_both_ends() {
     world.await_that("linked", 5 * S, move |world| linked(world, a, id_b) && linked(world, b, id_a));
     world.input(a, Input::ReleaseDirect(id_b));
     world.await_that("released", S, move |world| !linked(world, a, id_b) && !linked(world, b, id_a));
-    world.input(a, Input::Trace { token: super::Token(1), peer: id_b });
+    world.input(a, Input::Trace { token: Token(1), peer: id_b });
     world.run_for(S);
     let answer = world.nodes[a].answers.get(&1);
     assert!(matches!(answer, Some(Answer::Trace(Ok(hops))) if hops.len() > 1), "over the ring again: {answer:?}");
@@ -282,7 +284,7 @@ fn a_leaf_reaches_everyone_and_is_answered_through_its_neighbour() {
     world.run_for(S);
     for at in 0..30 {
         let peer = world.nodes[at].proto.id();
-        world.input(leaf, Input::Trace { token: super::Token(at as u64), peer });
+        world.input(leaf, Input::Trace { token: Token(at as u64), peer });
     }
     world.run_for(2 * S);
     for at in 0..30u64 {
@@ -295,8 +297,8 @@ fn a_leaf_reaches_everyone_and_is_answered_through_its_neighbour() {
 #[test]
 fn a_row_of_the_finger_table_is_refreshed_on_demand() {
     let mut world = ring_of(60, 16, 61);
-    world.input(0, Input::UpdateFinger { token: super::Token(1), row: 47 });
-    world.input(0, Input::UpdateFinger { token: super::Token(2), row: 0 });
+    world.input(0, Input::UpdateFinger { token: Token(1), row: 47 });
+    world.input(0, Input::UpdateFinger { token: Token(2), row: 0 });
     world.run_for(3 * S);
     let me = world.nodes[0].proto.id();
     match world.nodes[0].answers.get(&1) {
@@ -445,4 +447,37 @@ fn every_ingredient_of_routing_can_be_left_out_and_all_messages_arrive() {
     }
     assert!(means[1..].iter().all(|&mean| mean > means[0]), "an ingredient that brings nothing: {means:?}");
     assert!(means[..4].iter().all(|&mean| mean < means[4]), "ingredients that bring nothing together: {means:?}");
+}
+
+#[test]
+fn a_million_nodes_with_16_links_stand_in_memory() {
+    assert!(size_of::<Proto>() <= 512, "a node without its tables takes {} bytes", size_of::<Proto>());
+    let mut world = ring_of(300, 16, 101);
+    world.run_for(60 * S);
+    // Whoever runs so many nodes lends one queue of outputs to all.
+    world.nodes.iter_mut().for_each(|node| node.proto.swap_outputs(&mut VecDeque::new()));
+    let bytes: Vec<usize> = world.nodes.iter().map(|node| node.proto.memory()).collect();
+    let mean = bytes.iter().sum::<usize>() / bytes.len();
+    assert!(mean <= 4500, "a node with its tables takes {mean} bytes");
+}
+
+#[test]
+fn nodes_that_share_a_queue_of_outputs_and_their_settings_do_the_same() {
+    let config = Arc::new(Config::with_links(16));
+    let mut own = Proto::new(Id::new(1), Config::with_links(16), 1, Time(0));
+    let mut lent = Proto::new(Id::new(1), Arc::clone(&config), 1, Time(0));
+    assert_eq!(own.poll_output(), lent.poll_output());
+    let mut queue = VecDeque::new();
+    for input in
+        [Input::Members { found: true, members: Vec::new() }, Input::Lookup { token: Token(1), key: Id::new(9) }]
+    {
+        own.handle(input.clone(), Time(5));
+        lent.swap_outputs(&mut queue);
+        lent.handle(input, Time(5));
+        lent.swap_outputs(&mut queue);
+        let expected: Vec<_> = std::iter::from_fn(|| own.poll_output()).collect();
+        assert_eq!(queue.drain(..).collect::<Vec<_>>(), expected);
+        assert_eq!(lent.poll_output(), None, "its own queue is empty");
+    }
+    assert_eq!(Arc::strong_count(&config), 2, "the settings are shared, not copied");
 }
