@@ -21,7 +21,6 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
 use super::address::{address_of, id_of};
-use super::stall::Stalls;
 use super::transport::MAX_PACKET;
 use crate::id::Id;
 
@@ -102,7 +101,6 @@ pub(super) struct RingSocket {
     /// Packets taken out of the inbox by the endpoint task: a lock that nobody else ever takes.
     taken: Mutex<VecDeque<(Id, Bytes)>>,
     next_poller: AtomicU64,
-    stalls: Stalls,
 }
 
 impl RingSocket {
@@ -113,17 +111,7 @@ impl RingSocket {
             inbox: Arc::default(),
             taken: Mutex::default(),
             next_poller: AtomicU64::new(0),
-            stalls: Stalls::default(),
         })
-    }
-
-    pub(super) fn stalls(&self) -> &Stalls {
-        &self.stalls
-    }
-
-    /// Sends a packet once more, if there is room.
-    pub(super) fn send_again(&self, to: Id, packet: &Bytes) {
-        self.carrier.try_send(to, Packets { bytes: packet, size: packet.len().max(1) });
     }
 
     pub(super) fn inbox(&self) -> &Arc<Inbox> {
@@ -190,7 +178,6 @@ impl AsyncUdpSocket for RingSocket {
         };
         let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
         let packets = Packets { bytes: transmit.contents, size };
-        self.stalls.sent(to, packets);
         if self.carrier.try_send(to, packets) {
             return Ok(());
         }

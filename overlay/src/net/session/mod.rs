@@ -25,7 +25,6 @@ mod live;
 pub mod memory;
 mod port;
 mod sessions;
-mod stall;
 mod stream;
 mod table;
 mod tls;

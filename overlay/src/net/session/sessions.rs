@@ -15,7 +15,6 @@ use super::error::{ListenError, SessionError, Unreachable, close};
 use super::listener::{Listener, Listeners};
 use super::live::Session;
 use super::port::Port;
-use super::stall;
 use super::stream::Socket;
 use super::table::Table;
 use super::tls::{Tls, peer_key, server_name};
@@ -71,7 +70,6 @@ impl Sessions {
             settings,
         });
         tokio::spawn(admit_all(inner.clone()));
-        tokio::spawn(stall::watch(Arc::downgrade(&inner), Arc::downgrade(&socket)));
         let port = Port::new(socket.inbox().clone(), Arc::downgrade(&inner));
         Ok((Sessions { owner: Arc::new(Owner(inner)) }, port))
     }
@@ -132,7 +130,7 @@ impl Sessions {
 
     /// All that stand, one a peer.
     pub fn all(&self) -> Vec<Session> {
-        self.inner().all()
+        lock(&self.inner().table).all()
     }
 
     /// Closes every session and waits, a second at most, until the peers have been told. Bytes that they have not
@@ -196,11 +194,6 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    /// The sessions that stand, one a peer.
-    pub(super) fn all(&self) -> Vec<Session> {
-        lock(&self.table).all()
-    }
-
     pub(super) fn fail(&self, peer: Id, why: Unreachable) {
         lock(&self.table).abort(peer, why.into());
     }

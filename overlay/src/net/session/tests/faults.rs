@@ -97,28 +97,6 @@ async fn packets_grow_to_what_the_way_carries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_way_that_was_broken_is_used_again_as_soon_as_it_is_mended() {
-    // By itself QUIC would send its next probe only after as long as the way was broken.
-    const BROKEN: Duration = Duration::from_millis(2200);
-    let Pair { ring, alice, bob } = pair(Conditions::default());
-    serve_echo(&bob);
-    let mut socket = in_time("opening", alice.open(bob.id(), ECHO)).await.unwrap();
-    let mut byte = [0];
-    for round in 0..2 {
-        socket.write_all(b"a").await.unwrap();
-        in_time("the echo", socket.read_exact(&mut byte)).await.unwrap();
-        ring.set_conditions(Conditions { loss_ppm: 1_000_000, ..Conditions::default() });
-        socket.write_all(b"b").await.unwrap();
-        tokio::time::sleep(BROKEN).await;
-        ring.set_conditions(Conditions::default());
-        let mended = std::time::Instant::now();
-        in_time("the echo", socket.read_exact(&mut byte)).await.unwrap();
-        assert_eq!(&byte, b"b");
-        assert!(mended.elapsed() < BROKEN / 3, "round {round}: {:?} after the way was mended", mended.elapsed());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_vanishes_is_noticed_by_reader_and_writer() {
     let Pair { ring, alice, bob } = pair_with(Conditions::default(), hasty());
     let mut listener = bob.listen(ECHO).unwrap();
