@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use atoll::Id;
 use atoll::net::link::hello::Hello;
 use atoll::net::link::{Channel, Fingerprint};
+use atoll::wire::{Header, Message, kind};
 use bytes::BytesMut;
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::peer_connection::configuration::setting_engine::SctpMaxMessageSize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
 use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState, RTCPeerConnectionState,
@@ -18,7 +19,7 @@ use webrtc::peer_connection::{
 };
 
 use crate::STUCK;
-use crate::attacker::Attacker;
+use crate::attacker::{Attacker, frame};
 
 /// Bytes that the crate sends as one message at most.
 pub const MAX_RAW_MESSAGE: usize = SctpMaxMessageSize::MAX_MESSAGE_SIZE as usize;
@@ -45,7 +46,7 @@ impl RawLink {
             .build();
         let connection = PeerConnectionBuilder::new()
             .with_setting_engine(settings)
-            .with_handler(Arc::new(Handler { gathered: gathered_in, ended: ended_in }))
+            .with_handler(Arc::new(Handler { gathered: gathered_in, ended: ended_in.clone() }))
             .with_udp_addrs(vec!["127.0.0.1:0"])
             .build()
             .await
@@ -76,18 +77,15 @@ impl RawLink {
             .collect();
         let answer = RTCSessionDescription::answer(answer).expect("an answer");
         connection.set_remote_description(answer).await.expect("an answer");
-        let link = RawLink { connection: Arc::new(connection), channels, ended, fingerprints };
+        let (greeted_in, greeted) = oneshot::channel();
+        let frames = (attacker.id(), peer);
+        tokio::spawn(read(Arc::clone(&channels[Channel::Ring as usize]), frames, greeted_in, ended_in));
         // The end that answered speaks first, when both channels are open.
-        let hello = async {
-            while let Some(event) = link.channels[Channel::Ring as usize].poll().await {
-                if matches!(event, DataChannelEvent::OnMessage(_)) {
-                    return;
-                }
-            }
-            panic!("the channel closed before the node's hello");
-        };
-        tokio::time::timeout(STUCK, hello).await.expect("a hello in time");
-        link
+        tokio::time::timeout(STUCK, greeted)
+            .await
+            .expect("a hello in time")
+            .expect("a hello before the channel closes");
+        RawLink { connection: Arc::new(connection), channels, ended, fingerprints }
     }
 
     /// Says who the attacker truly is.
@@ -113,27 +111,37 @@ impl RawLink {
 
     /// Whether the node ends the connection within the limit.
     pub async fn is_closed(&mut self, limit: Duration) -> bool {
-        let ring = &self.channels[Channel::Ring as usize];
-        let channel_ends = async {
-            while let Some(event) = ring.poll().await {
-                if matches!(event, DataChannelEvent::OnClosing | DataChannelEvent::OnClose) {
-                    return;
-                }
-            }
-        };
-        let ends = async {
-            tokio::select! {
-                () = channel_ends => {}
-                _ = self.ended.recv() => {}
-            }
-        };
-        tokio::time::timeout(limit, ends).await.is_ok()
+        tokio::time::timeout(limit, self.ended.recv()).await.is_ok()
     }
 
     /// Closes the connection.
     pub async fn close(self) {
         let _ = self.connection.close().await;
     }
+}
+
+/// Tells of the node's hello and of the end, and answers pings meanwhile, for a silent peer is given up as dead.
+async fn read(
+    ring: Arc<dyn DataChannel>,
+    (own, peer): (Id, Id),
+    greeted: oneshot::Sender<()>,
+    ended: mpsc::Sender<()>,
+) {
+    let mut greeted = Some(greeted);
+    while let Some(event) = ring.poll().await {
+        match event {
+            DataChannelEvent::OnMessage(message) => {
+                if let Some(greeted) = greeted.take() {
+                    let _ = greeted.send(());
+                } else if message.data.get(1) == Some(&kind::PING) {
+                    let _ = ring.send(frame(Header::new(kind::PONG, own, peer), Message::Pong)).await;
+                }
+            }
+            DataChannelEvent::OnClosing | DataChannelEvent::OnClose => break,
+            _ => {}
+        }
+    }
+    let _ = ended.try_send(());
 }
 
 fn fingerprint(description: &str) -> Fingerprint {

@@ -483,11 +483,14 @@ impl Proto {
     /// Whether a peer may have a place, if there is one: the last places are kept for the ring's own needs.
     ///
     /// A newcomer is let in even where all places are taken, one at a time: a ring of members that are all linked to each other,
-    /// and full, would let nobody in for ever. It needs the place for no more than a moment, to learn where it belongs.
+    /// and full, would let nobody in for ever. It needs the place for no more than a moment, to learn where it belongs. A busy
+    /// session gets the place of a link that serves nothing.
     fn admits(&self, from: Id, purpose: Purpose, now: Time) -> bool {
         match self.granted(from, purpose) {
             Purpose::Ring => return true,
-            Purpose::Join if self.links.is_full() => return self.least_for(Purpose::Join, now).is_some(),
+            granted @ (Purpose::Join | Purpose::Direct) if self.links.is_full() => {
+                return self.least_for(granted, now).is_some();
+            }
             _ => {}
         }
         let near = self.links.iter().filter(|link| link.purpose == Purpose::Ring || self.is_near(link.peer)).count();

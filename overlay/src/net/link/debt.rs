@@ -4,7 +4,7 @@
 //! without an end it gathers without an end: SCTP takes the next part of a message that nothing can be read before, however full its
 //! window is. All that this side sees of either are datagrams.
 //!
-//! A frame pays for twice its length, so that datagrams that were lost or came twice stay no debt for long: on a bad path parts
+//! A frame pays for three times its length, so that datagrams that were lost or came twice stay no debt for long: on a bad path parts
 //! of frames arrive whose other parts do not, and nothing sends those of the data channel again.
 
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ pub(super) fn counts(datagram: usize) -> bool {
 
 /// What a frame of this length pays for.
 pub(super) fn paid_by(frame: usize) -> usize {
-    2 * (frame + FRAME_OVERHEAD)
+    3 * (frame + FRAME_OVERHEAD)
 }
 
 impl Debt {
