@@ -167,7 +167,7 @@ fn ideal_ring(rules: &Rules, nodes: usize) -> Result<World> {
     for node in 0..nodes {
         rules.act(&mut world, Action::Start(node));
         match rules.become_ideal(&world, &Known::default(), &mut Log::default()) {
-            Ok(Some(ideal)) => world = ideal,
+            Ok(Some(ideal)) => world = rules.with_own_generators(ideal),
             Ok(None) => bail!("nothing can be known yet"),
             Err(broken) => bail!("no ring of {} to begin with: {broken}", node + 1),
         }
