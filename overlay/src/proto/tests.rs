@@ -291,15 +291,22 @@ fn a_leaf_reaches_everyone_and_is_answered_through_its_neighbour() {
         let answer = world.nodes[leaf].answers.get(&at);
         assert!(matches!(answer, Some(Answer::Trace(Ok(hops))) if !hops.is_empty()), "trace {at}: {answer:?}");
     }
-    assert!(world.is_ideal(), "the leaf owns no arc");
+    // A list may be short for a moment, when a link gave way to another.
+    world.await_that("the leaf owns no arc", 10 * S, World::is_ideal);
 }
 
 #[test]
 fn a_row_of_the_finger_table_is_refreshed_on_demand() {
     let mut world = ring_of(60, 16, 61);
-    world.input(0, Input::UpdateFinger { token: Token(1), row: 47 });
     world.input(0, Input::UpdateFinger { token: Token(2), row: 0 });
-    world.run_for(3 * S);
+    // The member that is drawn may have no free place: then another is drawn.
+    for _ in 0..10 {
+        world.input(0, Input::UpdateFinger { token: Token(1), row: 47 });
+        world.run_for(3 * S);
+        if matches!(world.nodes[0].answers.get(&1), Some(Answer::Finger(Ok(_)))) {
+            break;
+        }
+    }
     let me = world.nodes[0].proto.id();
     match world.nodes[0].answers.get(&1) {
         Some(Answer::Finger(Ok(peer))) => {

@@ -17,7 +17,7 @@ pub(super) const NOW: Time = Time(1_000_000_000_000);
 const MOST_STEPS: usize = 2_000;
 
 /// Generators to try where a node draws among its links: these draw each of two, and each of three.
-pub(super) const SEEDS: [u64; 6] = [1, 2, 3, 4, 5, 6];
+pub(super) const SEEDS: [u64; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
 
 /// The steps of a schedule in words, when they are wanted.
 #[derive(Debug, Default)]
@@ -136,6 +136,16 @@ impl Rules {
         world
     }
 
+    /// The checks of a fair schedule leave the nodes with generators that do not differ enough: they must not draw one number twice.
+    pub(super) fn with_own_generators(&self, mut world: World) -> World {
+        for (index, node) in world.nodes.iter_mut().enumerate() {
+            if let Node::Alive { proto, .. } = node {
+                Arc::make_mut(proto).reseed((index as u64 + 1) << 48);
+            }
+        }
+        world
+    }
+
     /// Delivers frames until none is on its way.
     pub(super) fn come_to_rest(&self, world: &mut World, log: &mut Log) {
         for _ in 0..MOST_STEPS {
@@ -237,7 +247,8 @@ impl Rules {
                 if let Node::Alive { proto, .. } = &mut world.nodes[node] {
                     let proto = Arc::make_mut(proto);
                     if let Some(seed) = seed {
-                        proto.reseed(seed);
+                        // No two draws of two nodes, or of one, may give the same numbers.
+                        proto.reseed(seed << 32 | u64::from(world.left.checks) << 16 | node as u64);
                     }
                     proto.meet(deadline, NOW);
                 }

@@ -64,6 +64,8 @@ struct RingModel {
     known: Known,
     /// States not looked at, for more frames were on their way than the bound allows.
     cut: AtomicU64,
+    /// States that were looked at.
+    looked: AtomicU64,
     /// States from which a fair schedule was run.
     converged: AtomicU64,
 }
@@ -81,6 +83,7 @@ impl RingModel {
             converge_every: args.converge_every,
             known: Known::default(),
             cut: AtomicU64::new(0),
+            looked: AtomicU64::new(0),
             converged: AtomicU64::new(0),
         })
     }
@@ -98,6 +101,7 @@ impl RingModel {
     }
 
     fn converges(&self, world: &World) -> bool {
+        self.looked.fetch_add(1, Ordering::Relaxed);
         // Which states are left out follows from their number alone, not from the order of the walk.
         if self.converge_every > 1 && !fair::key(world).is_multiple_of(self.converge_every) {
             return true;
@@ -167,7 +171,7 @@ fn ideal_ring(rules: &Rules, nodes: usize) -> Result<World> {
     for node in 0..nodes {
         rules.act(&mut world, Action::Start(node));
         match rules.become_ideal(&world, &Known::default(), &mut Log::default()) {
-            Ok(Some(ideal)) => world = ideal,
+            Ok(Some(ideal)) => world = rules.with_own_generators(ideal),
             Ok(None) => bail!("nothing can be known yet"),
             Err(broken) => bail!("no ring of {} to begin with: {broken}", node + 1),
         }

@@ -75,17 +75,16 @@ impl Outcome {
             }
         });
         let cut = model.cut.load(Ordering::Relaxed);
-        let depth = checker.max_depth();
-        let stopped = args.max_depth.is_some_and(|most| depth >= most)
-            || args.max_states.is_some_and(|most| checker.state_count() >= most)
-            || args.timeout.is_some_and(|limit| elapsed >= limit);
+        let unique = checker.unique_state_count();
+        // States that were reached and not looked at are left over when the walk was stopped.
+        let complete = model.looked.load(Ordering::Relaxed) == unique as u64;
         Ok(Outcome {
             bound: bound(args),
             command: command(args),
             states: checker.state_count(),
-            unique: checker.unique_state_count(),
-            depth,
-            exhaustive: failure.is_none() && cut == 0 && !stopped,
+            unique,
+            depth: checker.max_depth(),
+            exhaustive: failure.is_none() && cut == 0 && complete,
             cut,
             converged: model.converged.load(Ordering::Relaxed),
             arrived: properties.iter().any(|property| {

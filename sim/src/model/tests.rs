@@ -84,6 +84,44 @@ fn states_that_look_alike_behave_alike() {
     }
 }
 
+/// Whatever the way to a state, the same can happen from there.
+#[track_caller]
+fn lead_to_the_same(args: &ModelArgs, most: usize) {
+    let model = RingModel::new(args).expect("the bound is a sound one");
+    let successors = |world: &World| {
+        let actions = model.rules.actions(world);
+        let mut next: Vec<(u64, String)> = actions
+            .into_iter()
+            .map(|action| (fair::key(&model.rules.after(world, action)), model.rules.describe_action(world, action)))
+            .collect();
+        next.sort_unstable();
+        next
+    };
+    let mut known = std::collections::BTreeMap::new();
+    let mut queue = std::collections::VecDeque::from([model.start.clone()]);
+    while let Some(world) = queue.pop_front() {
+        let next = successors(&world);
+        match known.get(&fair::key(&world)) {
+            Some(before) => assert_eq!(&next, before, "from {}\n{world:#?}", model.rules.describe(&world)),
+            None => {
+                known.insert(fair::key(&world), next);
+                if known.len() <= most {
+                    queue.extend(
+                        model.rules.actions(&world).into_iter().map(|action| model.rules.after(&world, action)),
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn states_that_count_as_one_lead_to_the_same_states() {
+    lead_to_the_same(&bound(2, 1, 0, Grain::Frames), 1000);
+    lead_to_the_same(&bound(3, 0, 1, Grain::Frames), 1000);
+    lead_to_the_same(&bound(3, 1, 1, Grain::Operations), 1000);
+}
+
 #[test]
 fn the_seeds_that_are_tried_draw_each_of_up_to_three_links() {
     for nodes in 2..=4 {
