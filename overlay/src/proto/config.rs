@@ -49,6 +49,9 @@ pub struct Config {
     pub failed_for: Duration,
     /// How often an empty row of the finger table is tried again.
     pub finger_every: Duration,
+    /// A bug to commit, to see that the checkers find it.
+    #[cfg(feature = "known-bugs")]
+    pub known_bug: Option<super::KnownBug>,
 }
 
 impl Config {
@@ -76,6 +79,8 @@ impl Config {
             join_retry: Duration::from_millis(500),
             failed_for: Duration::from_millis(300),
             finger_every: Duration::from_secs(2),
+            #[cfg(feature = "known-bugs")]
+            known_bug: None,
         }
     }
 

@@ -74,6 +74,17 @@ impl Failed {
         ended
     }
 
+    /// The peers that are left alone now.
+    #[cfg(feature = "model")]
+    pub(super) fn paused(&self) -> impl Iterator<Item = Id> {
+        self.0.iter().filter(|failure| failure.paused).map(|failure| failure.peer)
+    }
+
+    #[cfg(feature = "model")]
+    pub(super) fn make_due(&mut self, peer: Id, now: Time) {
+        self.0.iter_mut().filter(|failure| failure.peer == peer).for_each(|failure| failure.until = now);
+    }
+
     fn forgive(&mut self, peer: Id) {
         self.0.retain(|failure| failure.peer != peer);
     }

@@ -148,6 +148,10 @@ impl Proto {
         if self.phase != Phase::Joining || before == self.me || !self.me.is_in_arc(before, after) {
             return;
         }
+        #[cfg(feature = "known-bugs")]
+        if self.has(super::KnownBug::Join2001) {
+            return self.place_as_in_2001(after);
+        }
         let alone = view.successors.is_empty().then_some(before);
         let successors = self.successor_list(view.successors.into_iter().chain(alone));
         self.joining.placed = !successors.is_empty();
@@ -160,6 +164,10 @@ impl Proto {
             return;
         }
         let successor = self.ring.successor();
+        #[cfg(feature = "known-bugs")]
+        if self.has(super::KnownBug::Join2001) && successor.is_some() {
+            return self.become_member(now);
+        }
         if successor.is_some() && self.live_successor() == successor {
             self.become_member(now);
         } else if self.ring.successors.is_empty() {

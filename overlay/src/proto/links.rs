@@ -238,7 +238,19 @@ impl Links {
         best
     }
 
-    fn place_of(&self, id: LinkId) -> Option<usize> {
+    #[cfg(feature = "model")]
+    pub(super) fn places(&self) -> &[Option<Link>] {
+        &self.places
+    }
+
+    #[cfg(feature = "model")]
+    pub(super) fn hash_reach(&self, hasher: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        self.reach.iter().for_each(|reach| reach.0.hash(hasher));
+        self.reach.len().hash(hasher);
+    }
+
+    pub(super) fn place_of(&self, id: LinkId) -> Option<usize> {
         self.places.iter().position(|place| place.as_ref().is_some_and(|link| link.id == id))
     }
 }

@@ -69,7 +69,7 @@ pub enum LookupError {
 }
 
 /// What a lookup is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Why {
     /// This node's own place.
     Place,
@@ -108,6 +108,35 @@ impl Lookups {
 
     pub(super) fn seeks_finger(&self) -> bool {
         self.0.iter().any(|lookup| matches!(lookup.why, Why::Finger(_)))
+    }
+
+    #[cfg(feature = "model")]
+    pub(super) fn requests(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().map(|lookup| lookup.request)
+    }
+
+    #[cfg(feature = "model")]
+    pub(super) fn make_due(&mut self, index: usize, now: Time) {
+        if let Some(lookup) = self.0.get_mut(index) {
+            lookup.deadline = now;
+        }
+    }
+
+    #[cfg(feature = "model")]
+    pub(super) fn hash_untimed(
+        &self,
+        links: &super::links::Links,
+        names: &mut super::untimed::Names,
+        hasher: &mut impl std::hash::Hasher,
+    ) {
+        use std::hash::Hash;
+        self.0.len().hash(hasher);
+        for lookup in &self.0 {
+            (names.of(lookup.request), lookup.key, lookup.before, lookup.why, lookup.tries_left).hash(hasher);
+            let place = |link: LinkId| links.name_of(link);
+            lookup.over.map(|(link, peer)| (place(link), peer)).hash(hasher);
+            lookup.first_hop.map(place).hash(hasher);
+        }
     }
 
     fn take(&mut self, request: u32, trace: bool) -> Option<Lookup> {

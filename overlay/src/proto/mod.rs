@@ -15,6 +15,8 @@ mod fingers;
 #[cfg(any(test, feature = "harness"))]
 pub mod harness;
 mod join;
+#[cfg(feature = "known-bugs")]
+mod known_bug;
 mod links;
 mod liveness;
 mod lookup;
@@ -23,6 +25,8 @@ mod route;
 #[cfg(test)]
 mod tests;
 mod timer;
+#[cfg(feature = "model")]
+pub mod untimed;
 
 use std::collections::VecDeque;
 
@@ -32,6 +36,8 @@ use serde::Serialize;
 
 pub use config::Config;
 pub use fingers::Finger;
+#[cfg(feature = "known-bugs")]
+pub use known_bug::KnownBug;
 pub use links::LinkId;
 pub use lookup::{Answer, LookupError, Owner, Token};
 pub use route::{DropReason, Hop};

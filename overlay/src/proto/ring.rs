@@ -86,9 +86,23 @@ impl Ring {
         }
     }
 
+    #[cfg(feature = "known-bugs")]
+    fn remove_successor(&mut self, id: Id) {
+        let rest = self.successors.iter().copied().filter(|&entry| entry != id).collect();
+        self.replace(self.predecessors.clone(), rest);
+    }
+
     fn remove(&mut self, id: Id) {
         let without = |list: &[Id]| list.iter().copied().filter(|&entry| entry != id).collect();
         self.replace(without(&self.predecessors), without(&self.successors));
+    }
+
+    /// What was told last decides about an event only; hints live no longer than one input.
+    #[cfg(feature = "model")]
+    pub(super) fn hash_untimed(&self, hasher: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        (&self.predecessors, &self.successors, self.changed, self.unsettled).hash(hasher);
+        (self.checks % CHECKS_PER_SAMPLE).hash(hasher);
     }
 
     fn close_to_home(&self) -> impl Iterator<Item = Id> {
@@ -154,6 +168,8 @@ impl Proto {
         let old = self.ring.predecessor();
         let believes = view.successors.first() == Some(&self.me);
         let nearer = old.is_none_or(|old| peer.is_between(old, self.me) || !self.links.is_open_to(old));
+        #[cfg(feature = "known-bugs")]
+        let nearer = nearer && (!self.has(super::KnownBug::NotifyWithoutRectify) || self.was_notified_in_2001(peer));
         if old == Some(peer) || (believes && nearer) {
             return [peer].into_iter().chain(behind).take(NEAR).collect();
         }
@@ -218,6 +234,11 @@ impl Proto {
 
     /// No link leads to this node any more.
     pub(super) fn forget_neighbour(&mut self, peer: Id) {
+        #[cfg(feature = "known-bugs")]
+        if self.has(super::KnownBug::NotifyWithoutRectify) {
+            self.ring.unsettle();
+            return self.ring.remove_successor(peer);
+        }
         self.ring.remove(peer);
         self.ring.unsettle();
     }

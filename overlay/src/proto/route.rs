@@ -101,6 +101,10 @@ impl Proto {
         if exact && header.bound > 0 && promised().is_some_and(|step| step.promise == 0) {
             return self.greedy(header, target, from);
         }
+        #[cfg(feature = "known-bugs")]
+        if let Some(hop) = self.past_target(header, target, exact, from) {
+            return hop;
+        }
         if let Some(hop) = self.finish(header, target, exact) {
             return hop;
         }
