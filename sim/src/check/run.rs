@@ -1,0 +1,451 @@
+//! One run of a scenario: the faults at their times, the invariants after every change, and in the end a ring that must be ideal.
+
+use std::time::Duration;
+
+use atoll::id::Id;
+use atoll::proto::{Answer, Config, Phase, Proto, Time};
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg32;
+use serde::Serialize;
+
+use super::scenario::{Fault, Scenario};
+use crate::engine::{Happening, Network, World};
+use crate::invariant::answered::Asked;
+use crate::invariant::principals::{Base, principals};
+use crate::invariant::{self, Broken, Members, live_successor, reachable};
+
+/// Once the faults have stopped, the ring is ideal within this time.
+pub const CONVERGES_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long packets and lookups may take on an ideal ring.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
+
+/// Pairs that exchange packets in the end, where the ring is too large for all; and lookups then.
+const SAMPLES: usize = 600;
+
+/// Lookups in the end: a few for each member, so that each arc is met.
+const LOOKUPS: usize = 4;
+
+/// Tries to find two parts that can live without each other.
+const TRIES: u32 = 64;
+
+/// What a run that went well came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Ran {
+    /// Virtual time, in microseconds.
+    pub virtual_us: u64,
+    /// Inputs that nodes took.
+    pub events: u64,
+    /// Times that the invariants were checked.
+    pub checks: u64,
+    /// From the end of the faults to the ideal ring, in microseconds.
+    pub converged_us: u64,
+    /// Equal when two runs did the same.
+    pub trace_hash: u64,
+}
+
+/// What a run that went wrong came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failed {
+    /// What does not hold.
+    #[serde(flatten)]
+    pub broken: Broken,
+    /// When that was seen, in milliseconds of virtual time.
+    pub at: u64,
+    /// The nodes then.
+    pub state: String,
+    /// Inputs that nodes had taken.
+    pub events: u64,
+    /// All that had happened by then.
+    pub trace_hash: u64,
+}
+
+/// Runs a scenario with nodes that are set as `base`, where it says nothing.
+///
+/// # Errors
+///
+/// The first invariant that does not hold.
+pub fn run_scenario(scenario: &Scenario, base: &Config) -> Result<Ran, Box<Failed>> {
+    let mut run = Run::new(scenario, base);
+    match run.whole() {
+        Ok(converged) => Ok(Ran {
+            virtual_us: run.world.now().0,
+            events: run.world.counts().events,
+            checks: run.checks,
+            converged_us: converged.as_micros() as u64,
+            trace_hash: run.world.trace_hash(),
+        }),
+        Err(broken) => Err(Box::new(Failed {
+            broken,
+            at: run.world.now().0 / 1000,
+            state: run.world.describe(),
+            events: run.world.counts().events,
+            trace_hash: run.world.trace_hash(),
+        })),
+    }
+}
+
+/// Something that is done to the world at a time.
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    Start,
+    Fault(Fault),
+    Heal,
+    ServerUp,
+    LossEnds(f64),
+    Fast(Id),
+}
+
+/// What a node looked like when its invariants were checked last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    member: bool,
+    predecessors: Vec<Id>,
+    successors: Vec<Id>,
+}
+
+struct Run<'a> {
+    scenario: &'a Scenario,
+    config: Config,
+    world: World,
+    seen: Vec<Seen>,
+    /// By part of the network.
+    bases: [Base; 2],
+    asked: Asked,
+    tokens: u64,
+    /// More than one while parts of the network are merging.
+    rings: usize,
+    parted: bool,
+    checks: u64,
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario, base: &Config) -> Self {
+        Run {
+            scenario,
+            config: scenario.config(base),
+            world: World::new(scenario.seed, scenario.network.network()),
+            seen: Vec::new(),
+            bases: Default::default(),
+            asked: Asked::default(),
+            tokens: 0,
+            rings: 1,
+            parted: false,
+            checks: 0,
+        }
+    }
+
+    fn whole(&mut self) -> Result<Duration, Broken> {
+        for (at, action) in timetable(self.scenario) {
+            self.pass_until(Time(at * 1000))?;
+            self.act(action)?;
+            self.look_at_all()?;
+        }
+        self.pass_until(Time(self.scenario.faults_for * 1000))?;
+        self.stop_faults();
+        let took = self.converge()?;
+        self.talk()?;
+        invariant::check_converged(self.running())?;
+        Ok(took)
+    }
+
+    fn pass_until(&mut self, end: Time) -> Result<(), Broken> {
+        while self.world.step_until(end) {
+            self.look()?;
+        }
+        self.take_answers()
+    }
+
+    fn converge(&mut self) -> Result<Duration, Broken> {
+        let start = self.world.now();
+        let end = start.after(CONVERGES_WITHIN);
+        loop {
+            self.take_answers()?;
+            if self.world.is_ideal() {
+                return Ok(self.world.now().since(start));
+            }
+            for _ in 0..self.world.nodes.len().max(1) {
+                if !self.world.step_until(end) {
+                    let within = CONVERGES_WITHIN.as_secs();
+                    return invariant::check_converged(self.running()).map(|()| CONVERGES_WITHIN).map_err(|broken| {
+                        let what = format!("{within} s after the faults stopped, {}", broken.what);
+                        Broken { what, ..broken }
+                    });
+                }
+                self.look()?;
+            }
+        }
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Proto> + Clone {
+        self.world.nodes.iter().filter(|node| node.is_running()).map(|node| &node.proto)
+    }
+
+    /// Members in one part of the network.
+    fn members(&self, group: u8) -> Members<'_> {
+        let here = self.world.nodes.iter().filter(|node| node.is_member() && node.group == group);
+        Members::new(here.map(|node| &node.proto))
+    }
+
+    /// The invariants, when the node that took the last input has changed.
+    fn look(&mut self) -> Result<(), Broken> {
+        let at = self.world.touched();
+        let node = &self.world.nodes[at];
+        invariant::link_budget::check(&node.proto)?;
+        if self.seen.len() <= at {
+            self.seen.resize_with(at + 1, Seen::default);
+        }
+        let (proto, seen) = (&node.proto, &mut self.seen[at]);
+        let member = node.is_member();
+        let same =
+            seen.member == member && seen.predecessors == proto.predecessors() && seen.successors == proto.successors();
+        if same {
+            return Ok(());
+        }
+        let (predecessors, successors) = (proto.predecessors().to_vec(), proto.successors().to_vec());
+        *seen = Seen { member, predecessors, successors };
+        self.look_at_all()
+    }
+
+    fn look_at_all(&mut self) -> Result<(), Broken> {
+        self.checks += 1;
+        let trusting = self.scenario.is_trusting();
+        let mut bases = std::mem::take(&mut self.bases);
+        for (group, base) in (0..).zip(&mut bases).take(1 + usize::from(self.parted)) {
+            let members = self.members(group);
+            if !members.is_empty() && self.rings > 1 && !self.parted && !principals(&members).is_empty() {
+                self.rings = 1;
+            }
+            let members = self.members(group);
+            if self.rings == 1 {
+                base.check(&members, trusting, self.world.now())?;
+            }
+            invariant::check_always(&members, self.rings)?;
+        }
+        self.bases = bases;
+        Ok(())
+    }
+
+    fn take_answers(&mut self) -> Result<(), Broken> {
+        for (at, happening) in std::mem::take(&mut self.world.happened) {
+            if let Happening::Answer { node, token, .. } = happening {
+                self.asked.answer(token, node, at)?;
+            }
+        }
+        let nodes = &self.world.nodes;
+        self.asked.check(self.world.now(), |node| nodes[node].is_running())
+    }
+
+    fn act(&mut self, action: Action) -> Result<(), Broken> {
+        match action {
+            Action::Start => self.world.start(1, &self.config),
+            Action::Fault(fault) => self.begin(fault),
+            Action::Heal => self.heal(),
+            Action::ServerUp => self.world.server_up = true,
+            Action::LossEnds(share) => self.world.network.loss = (self.world.network.loss - share).max(0.0),
+            Action::Fast(node) => {
+                if let Some(at) = self.node_at(node) {
+                    self.world.set_slow(at, false);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, fault: Fault) {
+        match fault {
+            Fault::Join { id, .. } => {
+                if self.world.find(id).is_none() {
+                    self.world.add(id, self.config.clone());
+                }
+            }
+            Fault::Kill { node, count, .. } => self.kill(node, count),
+            Fault::Leave { node, .. } => {
+                if let Some(at) = self.node_at(node).filter(|&at| self.may_go(at)) {
+                    self.world.leave(at);
+                }
+            }
+            Fault::Partition { share, salt, .. } => self.part(share, salt),
+            Fault::ServerDown { .. } => self.world.server_up = false,
+            Fault::Loss { share, .. } => self.world.network.loss = (self.world.network.loss + share).min(1.0),
+            Fault::Slow { node, .. } => {
+                if let Some(at) = self.node_at(node) {
+                    self.world.set_slow(at, true);
+                }
+            }
+            Fault::Lookups { count, salt, .. } => self.look_up(count, salt),
+        }
+    }
+
+    /// The first running node at or after a point.
+    fn node_at(&self, point: Id) -> Option<usize> {
+        self.world.running().min_by_key(|&at| point.clockwise_to(self.world.nodes[at].proto.id()))
+    }
+
+    fn kill(&mut self, first: Id, count: usize) {
+        let mut victims: Vec<usize> = self.world.running().collect();
+        victims.sort_unstable_by_key(|&at| first.clockwise_to(self.world.nodes[at].proto.id()));
+        for at in victims.into_iter().take(count) {
+            if self.may_go(at) {
+                self.world.kill(at);
+            }
+        }
+    }
+
+    /// Whether the protocol survives that this node goes now: Zave's assumption, and a principal is left.
+    fn may_go(&self, at: usize) -> bool {
+        let node = &self.world.nodes[at];
+        let members = self.members(node.group);
+        self.survives(&members, |id| id == node.proto.id())
+    }
+
+    fn survives(&self, members: &Members<'_>, gone: impl Fn(Id) -> bool) -> bool {
+        let rest = members.nodes().iter().copied().filter(|node| !gone(node.id()));
+        let rest = Members::new(rest);
+        live_successor::allows(members, &gone)
+            && (rest.is_empty() || self.rings > 1 || !principals(&rest).is_empty() || principals(members).is_empty())
+    }
+
+    fn part(&mut self, share: f64, salt: u32) {
+        if self.parted {
+            return;
+        }
+        for salt in (0..TRIES).map(|more| salt.wrapping_add(more)) {
+            let rng = &mut Pcg32::seed_from_u64(salt.into());
+            let groups: Vec<u8> = self.world.nodes.iter().map(|_| u8::from(rng.random_bool(share))).collect();
+            let members = self.members(0);
+            let group_of = |id: Id| self.world.find(id).map_or(0, |at| groups[at]);
+            if (0..2).all(|group| self.survives(&members, |id| group_of(id) != group)) {
+                self.bases[1] = self.bases[0].clone();
+                self.world.nodes.iter_mut().zip(groups).for_each(|(node, group)| node.group = group);
+                self.parted = true;
+                return;
+            }
+        }
+    }
+
+    fn heal(&mut self) {
+        if !std::mem::take(&mut self.parted) {
+            return;
+        }
+        let rings = (0..2).map(|group| self.members(group).rings().len()).sum::<usize>();
+        self.rings = (self.rings - 1 + rings).max(1);
+        self.bases = Default::default();
+        self.world.nodes.iter_mut().for_each(|node| node.group = 0);
+    }
+
+    fn look_up(&mut self, count: usize, salt: u32) {
+        let rng = &mut Pcg32::seed_from_u64(salt.into());
+        let running: Vec<usize> = self.world.running().collect();
+        for _ in 0..count {
+            let key = Id::random(rng);
+            if let Some(&from) = running.choose(rng) {
+                self.ask(from, key);
+            }
+        }
+    }
+
+    fn ask(&mut self, from: usize, key: Id) -> u64 {
+        let token = self.tokens;
+        self.tokens += 1;
+        self.asked.ask(token, from, &self.config, self.world.now());
+        self.world.lookup(from, token, key);
+        token
+    }
+
+    fn stop_faults(&mut self) {
+        self.heal();
+        self.world.server_up = true;
+        let now = Network { loss: 0.0, reorder: false, failing_links: 0.0, ..self.world.network.clone() };
+        self.world.network = now;
+        (0..self.world.nodes.len()).for_each(|at| self.world.set_slow(at, false));
+    }
+
+    /// On the ideal ring: packets between all pairs, and lookups.
+    fn talk(&mut self) -> Result<(), Broken> {
+        let members: Vec<usize> =
+            self.world.running().filter(|&at| self.world.nodes[at].proto.phase() == Phase::Member).collect();
+        if members.is_empty() {
+            return Ok(());
+        }
+        let id = |run: &Self, at: usize| run.world.nodes[at].proto.id();
+        let rng = &mut Pcg32::seed_from_u64(self.scenario.seed);
+        let all = members.len() <= reachable::ALL_PAIRS;
+        let pairs: Vec<(usize, usize)> = match all {
+            true => members.iter().flat_map(|&from| members.iter().map(move |&to| (from, to))).collect(),
+            false => (0..SAMPLES).map(|_| (members[draw(rng, &members)], members[draw(rng, &members)])).collect(),
+        };
+        for (number, &(from, to)) in (0u64..).zip(&pairs) {
+            let to = id(self, to);
+            self.world.send(from, to, number.to_be_bytes().to_vec().into());
+        }
+        let asked: Vec<(u64, Id)> = (0..LOOKUPS * members.len().min(SAMPLES / LOOKUPS))
+            .map(|_| {
+                let (from, key) = (members[draw(rng, &members)], Id::random(rng));
+                (self.ask(from, key), key)
+            })
+            .collect();
+        let mut arrived = vec![false; pairs.len()];
+        let mut answers = std::collections::BTreeMap::new();
+        let end = self.world.now().after(ARRIVES_WITHIN);
+        loop {
+            let going = self.world.step_until(end);
+            if going {
+                self.look()?;
+            }
+            for (at, happening) in std::mem::take(&mut self.world.happened) {
+                match happening {
+                    Happening::Packet { node, packet, .. } => {
+                        let number =
+                            packet.as_ref().try_into().map_or(usize::MAX, |bytes| u64::from_be_bytes(bytes) as usize);
+                        if pairs.get(number).is_some_and(|&(_, to)| to == node) {
+                            arrived[number] = true;
+                        }
+                    }
+                    Happening::Answer { node, token, answer } => {
+                        self.asked.answer(token, node, at)?;
+                        if let Answer::Lookup(Ok(owner)) = answer {
+                            answers.insert(token, owner.id);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            if !going {
+                break;
+            }
+        }
+        self.take_answers()?;
+        for (&(from, to), arrived) in pairs.iter().zip(arrived) {
+            reachable::check_packet(arrived, id(self, from), id(self, to))?;
+        }
+        let ring = self.members(0);
+        asked.into_iter().try_for_each(|(token, key)| reachable::check_owner(&ring, key, answers.get(&token).copied()))
+    }
+}
+
+fn draw(rng: &mut Pcg32, members: &[usize]) -> usize {
+    rng.random_range(0..members.len())
+}
+
+/// Everything that is done, in its order.
+fn timetable(scenario: &Scenario) -> Vec<(u64, Action)> {
+    let mut actions: Vec<(u64, Action)> = Vec::new();
+    for number in 0..scenario.nodes as u64 {
+        actions.push((scenario.start_over * number / scenario.nodes as u64, Action::Start));
+    }
+    for &fault in &scenario.faults {
+        actions.push((fault.at(), Action::Fault(fault)));
+        match fault {
+            Fault::Partition { at, lasts, .. } => actions.push((at + lasts, Action::Heal)),
+            Fault::ServerDown { at, lasts } => actions.push((at + lasts, Action::ServerUp)),
+            Fault::Loss { at, lasts, share } => actions.push((at + lasts, Action::LossEnds(share))),
+            Fault::Slow { at, lasts, node } => actions.push((at + lasts, Action::Fast(node))),
+            _ => {}
+        }
+    }
+    actions.retain(|&(at, _)| at <= scenario.faults_for);
+    actions.sort_by_key(|&(at, _)| at);
+    actions
+}
