@@ -229,6 +229,6 @@ fn repeated(first: Result<Ran, Box<Failed>>, second: Result<Ran, Box<Failed>>) -
     };
     let what = format!("the trace hashes of two runs are {:016x} and {:016x}", hash(&first), hash(&second));
     let broken = crate::invariant::Broken::new(SAME, what);
-    let state = String::new();
-    Err(Box::new(Failed { broken, at: 0, state, events: 0, trace_hash: hash(&first) }))
+    let (state, history) = (String::new(), Vec::new());
+    Err(Box::new(Failed { broken, at: 0, state, history, events: 0, trace_hash: hash(&first) }))
 }

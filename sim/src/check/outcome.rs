@@ -109,12 +109,19 @@ impl fmt::Display for Failure {
         let at = |failed: &Failed| Duration::from_millis(failed.at);
         writeln!(f, "{}\nat {:?}. Replay it with\n\n    {}\n", self.failed.broken, at(&self.failed), self.replay)?;
         match &self.minimal {
-            None => write!(f, "the nodes then:\n{}", self.failed.state),
+            None => write_circumstances(f, &self.failed),
             Some(Minimal { scenario, failed }) => {
                 let toml = scenario.to_toml();
                 writeln!(f, "The smallest scenario found that fails so; `sim check --file` replays it:\n\n{toml}")?;
-                write!(f, "There, at {:?}, {}\nThe nodes then:\n{}", at(failed), failed.broken, failed.state)
+                writeln!(f, "There, at {:?}, {}", at(failed), failed.broken)?;
+                write_circumstances(f, failed)
             }
         }
     }
+}
+
+fn write_circumstances(f: &mut fmt::Formatter<'_>, failed: &Failed) -> fmt::Result {
+    writeln!(f, "The last events:")?;
+    failed.history.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+    write!(f, "The nodes then:\n{}", failed.state)
 }

@@ -30,11 +30,7 @@ impl Scenario {
             links: *[6, 8, 16, 16, 64].choose(rng).expect("there are some"),
             successors: *[2, 3, 4, 8, 8, 8].choose(rng).expect("there are some"),
             faults_for,
-            network: if disturbed {
-                weather
-            } else {
-                Weather { loss: 0.0, reorder: false, failing_links: 0.0, ..weather }
-            },
+            network: if disturbed { weather } else { Weather { loss: 0.0, failing_links: 0.0, ..weather } },
             faults: (0..count).map(|_| fault(rng, faults_for, disturbed)).collect(),
         }
     }
@@ -49,7 +45,6 @@ fn weather(rng: &mut Pcg32) -> Weather {
             _ => Travel::Uniform(fast, fast + rng.random_range(1..80)),
         },
         loss: *[0.0, 0.0, 0.005, 0.02].choose(rng).expect("there are some"),
-        reorder: rng.random_bool(0.3),
         link_setup: rng.random_range(1..300),
         failing_links: *[0.0, 0.0, 0.05, 0.2].choose(rng).expect("there are some"),
         links_notice: if rng.random() { None } else { Some(rng.random_range(10..1000)) },

@@ -1,5 +1,6 @@
 //! One run of a scenario: the faults at their times, the invariants after every change, and in the end a ring that must be ideal.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use atoll::id::Id;
@@ -26,6 +27,16 @@ const SAMPLES: usize = 600;
 
 /// Lookups in the end: a few for each member, so that each arc is met.
 const LOOKUPS: usize = 4;
+
+/// So long after a partition links are still given up because of it, and the merging has not ended: see
+/// [`Config::dead_after`].
+const DOUBT: Duration = Duration::from_secs(10);
+
+/// So long after a death it may still stand in lists, and others on their way.
+const REPAIR: Duration = Duration::from_secs(15);
+
+/// Events that are told of when something is broken.
+const HISTORY: usize = 40;
 
 /// Tries to find two parts that can live without each other.
 const TRIES: u32 = 64;
@@ -55,6 +66,8 @@ pub struct Failed {
     pub at: u64,
     /// The nodes then.
     pub state: String,
+    /// The last that they told of the ring.
+    pub history: Vec<String>,
     /// Inputs that nodes had taken.
     pub events: u64,
     /// All that had happened by then.
@@ -78,6 +91,7 @@ pub fn run_scenario(scenario: &Scenario, base: &Config) -> Result<Ran, Box<Faile
         }),
         Err(broken) => Err(Box::new(Failed {
             broken,
+            history: run.history(),
             at: run.world.now().0 / 1000,
             state: run.world.describe(),
             events: run.world.counts().events,
@@ -110,28 +124,38 @@ struct Run<'a> {
     config: Config,
     world: World,
     seen: Vec<Seen>,
-    /// By part of the network.
-    bases: [Base; 2],
+    base: Base,
     asked: Asked,
     tokens: u64,
+    /// Who was killed or left, and when.
+    gone: Vec<(Time, Id)>,
+    /// The last events, the oldest first.
+    recent: VecDeque<(Time, Happening)>,
     /// More than one while parts of the network are merging.
     rings: usize,
     parted: bool,
+    /// When two parts of the network came together last.
+    whole_since: Time,
     checks: u64,
 }
 
 impl<'a> Run<'a> {
     fn new(scenario: &'a Scenario, base: &Config) -> Self {
+        let mut world = World::new(scenario.seed, scenario.network.network());
+        world.watch.events = true;
         Run {
             scenario,
             config: scenario.config(base),
-            world: World::new(scenario.seed, scenario.network.network()),
+            world,
             seen: Vec::new(),
-            bases: Default::default(),
+            base: Base::default(),
             asked: Asked::default(),
             tokens: 0,
+            gone: Vec::new(),
+            recent: VecDeque::with_capacity(HISTORY),
             rings: 1,
             parted: false,
+            whole_since: Time(0),
             checks: 0,
         }
     }
@@ -211,19 +235,19 @@ impl<'a> Run<'a> {
     fn look_at_all(&mut self) -> Result<(), Broken> {
         self.checks += 1;
         let trusting = self.scenario.is_trusting();
-        let mut bases = std::mem::take(&mut self.bases);
-        for (group, base) in (0..).zip(&mut bases).take(1 + usize::from(self.parted)) {
-            let members = self.members(group);
-            if !members.is_empty() && self.rings > 1 && !self.parted && !principals(&members).is_empty() {
+        let mut base = std::mem::take(&mut self.base);
+        for group in 0..=u8::from(self.parted) {
+            let over = self.rings > 1 && !self.parted && self.world.now() >= self.whole_since.after(DOUBT);
+            if over && !principals(&self.members(group)).is_empty() {
                 self.rings = 1;
             }
             let members = self.members(group);
-            if self.rings == 1 {
-                base.check(&members, trusting, self.world.now())?;
+            if trusting {
+                base.check(&members, self.world.now())?;
             }
             invariant::check_always(&members, self.rings)?;
         }
-        self.bases = bases;
+        self.base = base;
         Ok(())
     }
 
@@ -232,9 +256,32 @@ impl<'a> Run<'a> {
             if let Happening::Answer { node, token, .. } = happening {
                 self.asked.answer(token, node, at)?;
             }
+            self.remember(at, happening);
         }
         let nodes = &self.world.nodes;
         self.asked.check(self.world.now(), |node| nodes[node].is_running())
+    }
+
+    fn remember(&mut self, at: Time, happening: Happening) {
+        if let Happening::Event { .. } = happening {
+            if self.recent.len() == HISTORY {
+                self.recent.pop_front();
+            }
+            self.recent.push_back((at, happening));
+        }
+    }
+
+    fn history(&mut self) -> Vec<String> {
+        for (at, happening) in std::mem::take(&mut self.world.happened) {
+            self.remember(at, happening);
+        }
+        let line = |(at, happening): &(Time, Happening)| match happening {
+            Happening::Event { node, event } => {
+                format!("{:>9.3} s  {}  {event:?}", at.0 as f64 / 1e6, self.world.nodes[*node].proto.id())
+            }
+            other => format!("{other:?}"),
+        };
+        self.recent.iter().map(line).collect()
     }
 
     fn act(&mut self, action: Action) -> Result<(), Broken> {
@@ -263,6 +310,7 @@ impl<'a> Run<'a> {
             Fault::Kill { node, count, .. } => self.kill(node, count),
             Fault::Leave { node, .. } => {
                 if let Some(at) = self.node_at(node).filter(|&at| self.may_go(at)) {
+                    self.gone.push((self.world.now(), self.world.nodes[at].proto.id()));
                     self.world.leave(at);
                 }
             }
@@ -288,6 +336,7 @@ impl<'a> Run<'a> {
         victims.sort_unstable_by_key(|&at| first.clockwise_to(self.world.nodes[at].proto.id()));
         for at in victims.into_iter().take(count) {
             if self.may_go(at) {
+                self.gone.push((self.world.now(), self.world.nodes[at].proto.id()));
                 self.world.kill(at);
             }
         }
@@ -301,9 +350,13 @@ impl<'a> Run<'a> {
     }
 
     fn survives(&self, members: &Members<'_>, gone: impl Fn(Id) -> bool) -> bool {
+        let since = Time(self.world.now().0.saturating_sub(REPAIR.as_micros() as u64));
+        let lately = self.gone.iter().filter(|&&(at, _)| at >= since).map(|&(_, id)| id);
+        let cut_off = self.world.nodes.iter().filter(|node| node.is_member()).map(|node| node.proto.id());
+        let dead = lately.chain(cut_off.filter(|&id| members.place_of(id).is_none())).collect();
         let rest = members.nodes().iter().copied().filter(|node| !gone(node.id()));
         let rest = Members::new(rest);
-        live_successor::allows(members, &gone)
+        live_successor::allows(members, &dead, &gone)
             && (rest.is_empty() || self.rings > 1 || !principals(&rest).is_empty() || principals(members).is_empty())
     }
 
@@ -317,7 +370,6 @@ impl<'a> Run<'a> {
             let members = self.members(0);
             let group_of = |id: Id| self.world.find(id).map_or(0, |at| groups[at]);
             if (0..2).all(|group| self.survives(&members, |id| group_of(id) != group)) {
-                self.bases[1] = self.bases[0].clone();
                 self.world.nodes.iter_mut().zip(groups).for_each(|(node, group)| node.group = group);
                 self.parted = true;
                 return;
@@ -331,7 +383,7 @@ impl<'a> Run<'a> {
         }
         let rings = (0..2).map(|group| self.members(group).rings().len()).sum::<usize>();
         self.rings = (self.rings - 1 + rings).max(1);
-        self.bases = Default::default();
+        self.whole_since = self.world.now();
         self.world.nodes.iter_mut().for_each(|node| node.group = 0);
     }
 
@@ -357,7 +409,7 @@ impl<'a> Run<'a> {
     fn stop_faults(&mut self) {
         self.heal();
         self.world.server_up = true;
-        let now = Network { loss: 0.0, reorder: false, failing_links: 0.0, ..self.world.network.clone() };
+        let now = Network { loss: 0.0, failing_links: 0.0, ..self.world.network.clone() };
         self.world.network = now;
         (0..self.world.nodes.len()).for_each(|at| self.world.set_slow(at, false));
     }
@@ -409,7 +461,7 @@ impl<'a> Run<'a> {
                             answers.insert(token, owner.id);
                         }
                     }
-                    _ => {}
+                    other => self.remember(at, other),
                 }
             }
             if !going {

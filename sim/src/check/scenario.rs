@@ -46,7 +46,8 @@ pub struct Scenario {
     pub faults: Vec<Fault>,
 }
 
-/// What the network is like while faults are allowed.
+/// What the network is like while faults are allowed. Frames on one link never overtake each other: the protocol assumes an ordered
+/// channel, and the data channels that carry it are ordered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Weather {
@@ -54,8 +55,6 @@ pub struct Weather {
     pub latency: Travel,
     /// The share of frames and signalling messages that is lost.
     pub loss: f64,
-    /// Frames on one link may overtake each other.
-    pub reorder: bool,
     /// How long a link takes to open.
     pub link_setup: u64,
     /// The share of links that do not open.
@@ -160,7 +159,6 @@ impl Default for Weather {
         Weather {
             latency: Travel::Uniform(5, 30),
             loss: 0.0,
-            reorder: false,
             link_setup: 30,
             failing_links: 0.0,
             links_notice: None,
@@ -181,7 +179,7 @@ impl Weather {
         Network {
             latency,
             loss: self.loss,
-            reorder: self.reorder,
+            reorder: false,
             link_setup: ms(self.link_setup),
             failing_links: self.failing_links,
             links_notice: self.links_notice.map(ms),
@@ -262,10 +260,7 @@ impl Scenario {
     pub fn is_trusting(&self) -> bool {
         let disturbs =
             |fault: &Fault| matches!(fault, Fault::Partition { .. } | Fault::Loss { .. } | Fault::Slow { .. });
-        self.network.loss == 0.0
-            && self.network.failing_links == 0.0
-            && !self.network.reorder
-            && !self.faults.iter().any(disturbs)
+        self.network.loss == 0.0 && self.network.failing_links == 0.0 && !self.faults.iter().any(disturbs)
     }
 
     fn validate(&self) -> Result<()> {

@@ -110,11 +110,10 @@ impl Search<'_> {
     }
 
     fn calm_the_network(&mut self) {
-        let calm: [fn(&mut Scenario); 9] = [
+        let calm: [fn(&mut Scenario); 8] = [
             |scenario| scenario.network = Weather::default(),
             |scenario| scenario.network.loss = 0.0,
             |scenario| scenario.network.failing_links = 0.0,
-            |scenario| scenario.network.reorder = false,
             |scenario| scenario.network.links_notice = Weather::default().links_notice,
             |scenario| scenario.network.latency = Travel::Constant(20),
             |scenario| scenario.network.link_setup = Weather::default().link_setup,

@@ -5,8 +5,12 @@
 //!
 //! Here a member may have an empty list, when it knows nobody at all: it founded the ring, or is what is left of it.
 
-use super::{Broken, Members};
+use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Unbounded};
+
 use atoll::id::Id;
+
+use super::{Broken, Members};
 
 /// The name.
 pub const NAME: &str = "live successor";
@@ -22,11 +26,19 @@ pub(super) fn check(members: &Members<'_>) -> Result<(), Broken> {
 }
 
 /// Zave's assumption about failures: one that takes the last living successor of another member does not happen. Whether these may
-/// go.
-pub fn allows(members: &Members<'_>, gone: impl Fn(Id) -> bool) -> bool {
+/// go, when `dead` have gone lately.
+///
+/// She assumes that a node reads another's list and takes it over in one step. Here the list travels meanwhile, and one that was on its
+/// way when somebody died can push the last living entry out. So it is assumed, too, that not all of r members that follow
+/// each other go within a time: see [`Config::successors`](atoll::proto::Config::successors).
+pub fn allows(members: &Members<'_>, dead: &BTreeSet<Id>, gone: impl Fn(Id) -> bool) -> bool {
+    let lives = |id: Id| members.place_of(id).is_some() && !gone(id);
+    let ids: BTreeSet<Id> = members.nodes().iter().map(|node| node.id()).chain(dead.iter().copied()).collect();
     members.nodes().iter().filter(|node| !gone(node.id())).all(|node| {
-        let list = node.successors();
-        let lives = |&id: &Id| members.place_of(id).is_some() && !gone(id);
-        list.iter().any(lives) || !list.iter().any(|&id| members.place_of(id).is_some())
+        let (id, list) = (node.id(), node.successors());
+        let keeps_one = list.iter().any(|&id| lives(id)) || !list.iter().any(|&id| members.place_of(id).is_some());
+        let after = ids.range((Excluded(id), Unbounded)).chain(ids.range(..id)).take(node.config().successors);
+        let (mut after, mut others) = (after, ids.iter().filter(|&&other| other != id));
+        keeps_one && (others.next().is_none() || after.any(|&id| lives(id)))
     })
 }

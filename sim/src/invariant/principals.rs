@@ -17,8 +17,8 @@
 //! than a join takes.
 //!
 //! What is checked is both: that there is a principal; and of the settled ones that still are members, that all, or r + 1 of
-//! them at least, are principals still. Where living nodes may be taken for dead (loss, partitions, slow nodes), one that was may be
-//! skipped for a while: then only the first is demanded.
+//! them at least, are principals still. Zave assumes that failures are detected without error, and so does this: it is checked in
+//! scenarios in which no living node is taken for dead, without loss, partitions, slow nodes and links that do not open.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -60,18 +60,17 @@ pub fn principals(members: &Members<'_>) -> BTreeSet<Id> {
 pub struct Base(BTreeMap<Id, Time>);
 
 impl Base {
-    /// Notes who is a principal now, and forgets who is a member no more. With `trusting`, living nodes are not taken for dead.
+    /// Notes who is a principal now, and forgets who is a member no more.
     ///
     /// # Errors
     ///
     /// When there are too few.
-    pub fn check(&mut self, members: &Members<'_>, trusting: bool, now: Time) -> Result<(), Broken> {
+    pub fn check(&mut self, members: &Members<'_>, now: Time) -> Result<(), Broken> {
         let principals = principals(members);
         self.0.retain(|&id, _| members.place_of(id).is_some());
         let successors = members.nodes().iter().map(|node| node.config().successors).max().unwrap_or_default();
         let settled = self.0.values().filter(|&&since| now.since(since) >= SETTLED).count();
-        let demanded = if trusting { settled.min(successors + 1) } else { 0 };
-        let demanded = demanded.max(self.0.len().min(1));
+        let demanded = settled.min(successors + 1).max(self.0.len().min(1));
         if principals.len() < demanded {
             let lost: Vec<Id> = self.0.keys().copied().filter(|id| !principals.contains(id)).collect();
             let found = principals.len();
