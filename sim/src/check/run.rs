@@ -28,7 +28,11 @@ const SAMPLES: usize = 600;
 /// Lookups in the end: a few for each member, so that each arc is met.
 const LOOKUPS: usize = 4;
 
-/// So long after a partition links are still given up because of it, and the merging has not ended: see
+/// The largest share of lost frames at which a living node is not taken for dead, but for one in a very long time: that takes five
+/// signs of life that are lost in a row, or a dial.
+const MILD_LOSS: f64 = 0.02;
+
+/// So long after a partition or a loss links are still given up because of it, and the merging has not ended: see
 /// [`Config::dead_after`].
 const DOUBT: Duration = Duration::from_secs(10);
 
@@ -134,7 +138,7 @@ struct Run<'a> {
     /// More than one while parts of the network are merging.
     rings: usize,
     parted: bool,
-    /// When two parts of the network came together last.
+    /// When two parts of the network came together last, or many frames were lost.
     whole_since: Time,
     checks: u64,
 }
@@ -236,11 +240,15 @@ impl<'a> Run<'a> {
         self.checks += 1;
         let trusting = self.scenario.is_trusting();
         let mut base = std::mem::take(&mut self.base);
+        if self.world.network.loss > MILD_LOSS {
+            self.rings = usize::MAX;
+            self.whole_since = self.world.now();
+        }
+        let merged = self.rings > 1 && !self.parted && self.world.now() >= self.whole_since.after(DOUBT);
+        if merged && !principals(&self.members(0)).is_empty() {
+            self.rings = 1;
+        }
         for group in 0..=u8::from(self.parted) {
-            let over = self.rings > 1 && !self.parted && self.world.now() >= self.whole_since.after(DOUBT);
-            if over && !principals(&self.members(group)).is_empty() {
-                self.rings = 1;
-            }
             let members = self.members(group);
             if trusting {
                 base.check(&members, self.world.now())?;
@@ -382,7 +390,7 @@ impl<'a> Run<'a> {
             return;
         }
         let rings = (0..2).map(|group| self.members(group).rings().len()).sum::<usize>();
-        self.rings = (self.rings - 1 + rings).max(1);
+        self.rings = self.rings.max(rings);
         self.whole_since = self.world.now();
         self.world.nodes.iter_mut().for_each(|node| node.group = 0);
     }
