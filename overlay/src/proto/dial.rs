@@ -268,8 +268,15 @@ impl Proto {
         }
     }
 
-    /// Closes an open link from this side.
-    pub(super) fn close(&mut self, link: LinkId, now: Time) {
+    /// Closes an open link that is not needed any more. The peer is told why, for both live, and stay in the lists.
+    fn close(&mut self, link: LinkId, now: Time) {
+        self.send_on(link, Message::Close);
+        self.outputs.push_back(Output::Close { link });
+        self.remove_link(link, false, now);
+    }
+
+    /// Closes an open link whose peer is dead.
+    pub(super) fn close_dead(&mut self, link: LinkId, now: Time) {
         self.outputs.push_back(Output::Close { link });
         self.drop_link(link, now);
     }
@@ -305,11 +312,13 @@ impl Proto {
         }
     }
 
-    /// A link did not open: leave the peer alone for a while.
+    /// A link did not open: leave the peer alone for a while. Only a neighbour on the ring is taken for gone: any other attempt may have
+    /// given way at the other end to a link that matters more there.
     fn dial_failed(&mut self, link: LinkId, pause: Duration, now: Time) {
-        let Some(peer) = self.links.get(link).map(|link| link.peer) else { return };
-        self.give_up(link, true, pause, now);
-        if self.ring.successors.len() > 1 {
+        let Some(entry) = self.links.get(link) else { return };
+        let (peer, gone) = (entry.peer, entry.dialled && entry.purpose == Purpose::Ring);
+        self.give_up(link, gone, pause, now);
+        if gone && self.ring.successors.len() > 1 {
             self.forget_neighbour(peer);
         }
     }
@@ -436,7 +445,6 @@ impl Proto {
         let Some(victim) = victims.into_iter().choose(&mut self.rng) else { return false };
         self.stats.evicted += 1;
         if self.links.get(victim).is_some_and(Link::is_open) {
-            self.send_on(victim, Message::Close);
             self.close(victim, now);
         } else {
             self.give_up(victim, false, self.config.failed_for, now);
