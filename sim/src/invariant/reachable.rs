@@ -15,12 +15,9 @@ pub const OWNERS: &str = "right owner";
 /// Up to so many members packets go between all pairs; beyond, between as many pairs drawn at random.
 pub const ALL_PAIRS: usize = 24;
 
-/// Checks that what `from` sent to `to` has arrived.
-pub fn check_packet(arrived: bool, from: Id, to: Id) -> Result<(), Broken> {
-    if arrived {
-        return Ok(());
-    }
-    Err(Broken::new(PACKETS, format!("a packet from {from} to {to} did not arrive")))
+/// Says that what `from` sent to `to` has not arrived.
+pub fn not_arrived(from: Id, to: Id, tries: u32) -> Broken {
+    Broken::new(PACKETS, format!("a packet from {from} to {to}, sent {tries} times, did not arrive"))
 }
 
 /// Checks what a lookup gave: the first member at or after the key.
