@@ -36,8 +36,9 @@ const LOOKUPS: usize = 4;
 /// signs of life that are lost in a row, or a dial.
 const MILD_LOSS: f64 = 0.02;
 
-/// So long after a partition or a loss links are still given up because of it, and the merging has not ended: see
-/// [`Config::dead_after`].
+/// So long after a partition, its healing, or heavy loss, nodes that live are still taken for dead because of it, see
+/// [`Config::dead_after`], and lists are on their way that tell of them. Zave assumes that failures are detected without error:
+/// until then, and until the ring has a principal again, so that rings have merged, its shape is not looked at.
 const DOUBT: Duration = Duration::from_secs(10);
 
 /// So long after a death it may still stand in lists, and others on their way.
@@ -139,11 +140,9 @@ struct Run<'a> {
     gone: Vec<(Time, Id)>,
     /// The last events, the oldest first.
     recent: VecDeque<(Time, Happening)>,
-    /// More than one while parts of the network are merging.
-    rings: usize,
     parted: bool,
-    /// When two parts of the network came together last, or many frames were lost.
-    whole_since: Time,
+    /// By part of the network: since when living nodes may be taken for dead, and the ring's shape is not looked at.
+    doubt: [Option<Time>; 2],
     checks: u64,
 }
 
@@ -161,9 +160,8 @@ impl<'a> Run<'a> {
             tokens: 0,
             gone: Vec::new(),
             recent: VecDeque::with_capacity(HISTORY),
-            rings: 1,
             parted: false,
-            whole_since: Time(0),
+            doubt: [None; 2],
             checks: 0,
         }
     }
@@ -225,6 +223,8 @@ impl<'a> Run<'a> {
         let at = self.world.touched();
         let node = &self.world.nodes[at];
         invariant::link_budget::check(&node.proto)?;
+        let seconds = self.world.now().0 / 1_000_000 + 10;
+        invariant::calm::check(self.world.counts().events, self.world.nodes.len(), seconds)?;
         if self.seen.len() <= at {
             self.seen.resize_with(at + 1, Seen::default);
         }
@@ -244,20 +244,21 @@ impl<'a> Run<'a> {
         self.checks += 1;
         let trusting = self.scenario.is_trusting();
         let mut base = std::mem::take(&mut self.base);
+        let now = self.world.now();
         if self.world.network.loss > MILD_LOSS {
-            self.rings = usize::MAX;
-            self.whole_since = self.world.now();
-        }
-        let merged = self.rings > 1 && !self.parted && self.world.now() >= self.whole_since.after(DOUBT);
-        if merged && !principals(&self.members(0)).is_empty() {
-            self.rings = 1;
+            self.doubt = [Some(now); 2];
         }
         for group in 0..=u8::from(self.parted) {
             let members = self.members(group);
             if trusting {
-                base.check(&members, self.world.now())?;
+                base.check(&members, now)?;
             }
-            invariant::check_always(&members, self.rings)?;
+            let doubt = self.doubt[usize::from(group)];
+            if doubt.is_some_and(|since| now < since.after(DOUBT) || principals(&members).is_empty()) {
+                continue;
+            }
+            invariant::check_always(&members, 1)?;
+            self.doubt[usize::from(group)] = None;
         }
         self.base = base;
         Ok(())
@@ -377,7 +378,7 @@ impl<'a> Run<'a> {
         live_successor::allows(members, &dead, &gone)
             && joining().all(keeps_one)
             && (!rest.is_empty() || joining().next().is_none())
-            && (rest.is_empty() || self.rings > 1 || !principals(&rest).is_empty() || principals(members).is_empty())
+            && (rest.is_empty() || !principals(&rest).is_empty() || principals(members).is_empty())
     }
 
     fn part(&mut self, share: f64, salt: u32) {
@@ -392,6 +393,7 @@ impl<'a> Run<'a> {
             if (0..2).all(|group| self.survives(&members, |id| group_of(id) != group)) {
                 self.world.nodes.iter_mut().zip(groups).for_each(|(node, group)| node.group = group);
                 self.parted = true;
+                self.doubt = [Some(self.world.now()); 2];
                 return;
             }
         }
@@ -401,9 +403,7 @@ impl<'a> Run<'a> {
         if !std::mem::take(&mut self.parted) {
             return;
         }
-        let rings = (0..2).map(|group| self.members(group).rings().len()).sum::<usize>();
-        self.rings = self.rings.max(rings);
-        self.whole_since = self.world.now();
+        self.doubt = [Some(self.world.now()); 2];
         self.world.nodes.iter_mut().for_each(|node| node.group = 0);
     }
 

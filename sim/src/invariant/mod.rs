@@ -1,11 +1,12 @@
 //! What must hold of the ring: one invariant a file, each with its source.
 //!
-//! *Always*: [`live_successor`], [`one_ring`], [`ordered_ring`], [`connected_appendages`], [`principals`], [`link_budget`] and
-//! [`answered`]. *Once the faults have stopped*: [`all_joined`], [`inverse`], [`exact_lists`] and [`reachable`]. Each names what
+//! *Always*: [`live_successor`], [`one_ring`], [`ordered_ring`], [`connected_appendages`], [`principals`], [`link_budget`],
+//! [`answered`] and [`calm`]. *Once the faults have stopped*: [`all_joined`], [`inverse`], [`exact_lists`] and [`reachable`]. Each names what
 //! it assumes about the faults.
 
 pub mod all_joined;
 pub mod answered;
+pub mod calm;
 pub mod connected_appendages;
 pub mod exact_lists;
 pub mod inverse;
@@ -39,8 +40,7 @@ impl Broken {
     }
 }
 
-/// What must always hold of the members of one network, but for what needs a memory. `rings`: how many rings there may be; one, unless
-/// networks that were apart are merging.
+/// What must always hold of the members of one network, but for what needs a memory. `rings`: how many rings there may be.
 ///
 /// # Errors
 ///

@@ -1,8 +1,7 @@
 //! There is at most one ring: following the living successors from anywhere ends in the same circle.
 //!
 //! Zave, "Reasoning about identifier spaces: how to make Chord correct" (IEEE TSE 43(12), 2017), section 3: `AtMostOneRing`, and
-//! with the next member always known, `AtLeastOneRing`. Where networks were apart, each may have made a ring of its own, and until
-//! they have merged there may be as many.
+//! with the next member always known, `AtLeastOneRing`.
 
 use super::{Broken, Members};
 

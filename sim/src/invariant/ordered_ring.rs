@@ -2,8 +2,7 @@
 //!
 //! Zave, "Reasoning about identifier spaces: how to make Chord correct" (IEEE TSE 43(12), 2017), section 3: `OrderedRing`. A ring
 //! that winds around twice before it closes is what Liben-Nowell, Balakrishnan and Karger ("Analysis of the evolution of
-//! peer-to-peer systems", PODC 2002) call loopy: each node finds its neighbours consistent, and lookups go astray. Where rings are
-//! merging they may wind, together, as often as there were rings.
+//! peer-to-peer systems", PODC 2002) call loopy: each node finds its neighbours consistent, and lookups go astray.
 
 use super::{Broken, Members};
 
