@@ -41,6 +41,9 @@ pub(super) struct Ring {
     hints: Vec<(Id, Option<Id>)>,
     /// What the neighbours were last told of: their answer may be due.
     told: Option<(Option<Id>, Option<Id>)>,
+    /// Nearer nodes with a link that were asked for their view since the last stabilization, at most [`NEAR`]. Asked after each view that
+    /// comes, two that the successor does not know of would double the frames on their way, for ever.
+    asked: Vec<Id>,
     /// The neighbours have not been told of the present view.
     changed: bool,
     /// The nearest nodes may not be those that have links.
@@ -270,7 +273,11 @@ impl Proto {
                     .links
                     .open_to(id)
                     .filter(|link| link.member && clockwise && !self.ring.successors.contains(&id));
-                if let Some(link) = unheard.map(|link| link.id) {
+                if let Some(link) = unheard.map(|link| link.id)
+                    && self.ring.asked.len() < NEAR
+                    && !self.ring.asked.contains(&id)
+                {
+                    self.ring.asked.push(id);
                     self.send_on(link, Message::AskRing);
                 }
             }
@@ -331,6 +338,7 @@ impl Proto {
             self.send_ring(link);
             self.send_on(link, Message::AskRing);
         }
+        self.ring.asked.clear();
         self.ring.unsettle();
     }
 
