@@ -101,7 +101,7 @@ pub fn run(args: &CheckArgs, jobs: usize, go_on: &(dyn Fn(u64, u64) -> bool + Sy
 
 impl CheckArgs {
     /// What every node is set to, where a scenario says nothing.
-    fn base(&self) -> Config {
+    pub fn base(&self) -> Config {
         #[allow(unused_mut, reason = "nothing is set without the feature")]
         let mut base = Config::default();
         #[cfg(feature = "known-bugs")]
