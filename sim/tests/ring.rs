@@ -283,9 +283,12 @@ fn links(world: &World, from: usize, to: usize) -> usize {
     world.nodes[from].proto.peers().filter(|peer| peer.id == to).count()
 }
 
+/// Two nodes without a link that have places free, also for what their neighbours want of them meanwhile.
 fn unlinked_pair(world: &World) -> (usize, usize) {
+    let has_room = |at: usize| world.nodes[at].proto.links_in_use() + 3 < world.nodes[at].proto.config().max_links;
     let mut pairs = world.running().flat_map(|a| world.running().map(move |b| (a, b)));
-    pairs.find(|&(a, b)| a != b && links(world, a, b) == 0).expect("not all are linked to all")
+    let fits = |&(a, b): &(usize, usize)| a != b && links(world, a, b) == 0 && has_room(a) && has_room(b);
+    pairs.find(fits).expect("not all are linked to all")
 }
 
 #[test]
@@ -310,7 +313,8 @@ fn a_leaf_reaches_everyone_and_is_answered_through_its_neighbour() {
 
 #[test]
 fn a_row_of_the_finger_table_is_refreshed_on_demand() {
-    let mut world = ring_of(60, 16, 61);
+    // So many places that nobody refuses.
+    let mut world = ring_of(60, 64, 61);
     world.input(0, Input::UpdateFinger { token: Token(1), row: 47 });
     world.input(0, Input::UpdateFinger { token: Token(2), row: 0 });
     run_for(&mut world, 3 * S);

@@ -12,8 +12,6 @@
 mod config;
 mod dial;
 mod fingers;
-#[cfg(any(test, feature = "harness"))]
-pub mod harness;
 mod join;
 #[cfg(feature = "known-bugs")]
 mod known_bug;
@@ -22,8 +20,6 @@ mod liveness;
 mod lookup;
 mod ring;
 mod route;
-#[cfg(test)]
-mod tests;
 mod timer;
 #[cfg(feature = "model")]
 pub mod untimed;
