@@ -27,7 +27,8 @@ impl Scenario {
             seed,
             nodes: libm::exp2(rng.random_range(size)) as usize,
             start_over: if rng.random() { 0 } else { rng.random_range(100..10_000) },
-            links: *[6, 8, 16, 16, 64].choose(rng).expect("there are some"),
+            // With fewer, nodes that join lock each other out: see `sim/scenarios/known/`.
+            links: *[8, 12, 16, 16, 64].choose(rng).expect("there are some"),
             successors: *[2, 3, 4, 8, 8, 8].choose(rng).expect("there are some"),
             faults_for,
             network: if disturbed { weather } else { Weather { loss: 0.0, failing_links: 0.0, ..weather } },

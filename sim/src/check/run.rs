@@ -251,7 +251,8 @@ impl<'a> Run<'a> {
         for group in 0..=u8::from(self.parted) {
             let members = self.members(group);
             if trusting {
-                base.check(&members, now)?;
+                let calm = self.gone.last().is_none_or(|&(at, _)| now >= at.after(REPAIR));
+                base.check(&members, calm, now)?;
             }
             let doubt = self.doubt[usize::from(group)];
             if doubt.is_some_and(|since| now < since.after(DOUBT) || principals(&members).is_empty()) {
