@@ -1,8 +1,10 @@
 //! The protocol of Atoll on a virtual clock and a simulated network: the very [`Proto`](atoll::proto::Proto) that ships, with up to
 //! a million nodes on one machine. What happens follows from the seed alone.
 
+pub mod check;
 pub mod cli;
 pub mod engine;
+pub mod invariant;
 pub mod model;
 pub mod output;
 pub mod progress;

@@ -101,6 +101,11 @@ impl Failed {
         ended
     }
 
+    /// Whether it could not be linked the last time.
+    pub(super) fn failed_before(&self, peer: Id) -> bool {
+        self.list.iter().any(|failure| failure.peer == peer)
+    }
+
     /// Failures in a row.
     fn times(&self, peer: Id) -> u32 {
         self.list.iter().find(|failure| failure.peer == peer).map_or(0, |failure| failure.times + 1)
@@ -318,12 +323,19 @@ impl Proto {
         if entry.is_open() {
             self.drop_link(link, now);
         } else {
-            self.dial_failed(link, self.config.failed_for, now);
+            self.dial_failed(link, false, now);
         }
     }
 
-    /// Closes an open link from this side.
-    pub(super) fn close(&mut self, link: LinkId, now: Time) {
+    /// Closes an open link that is not needed any more. The peer is told why, for both live, and stay in the lists.
+    fn close(&mut self, link: LinkId, now: Time) {
+        self.send_on(link, Message::Close);
+        self.outputs.push_back(Output::Close { link });
+        self.remove_link(link, false, now);
+    }
+
+    /// Closes an open link whose peer is dead.
+    pub(super) fn close_dead(&mut self, link: LinkId, now: Time) {
         self.outputs.push_back(Output::Close { link });
         self.drop_link(link, now);
     }
@@ -359,25 +371,30 @@ impl Proto {
         }
     }
 
-    /// A link did not open: leave the peer alone for a while.
-    fn dial_failed(&mut self, link: LinkId, pause: Duration, now: Time) {
-        let Some(peer) = self.links.get(link).map(|link| link.peer) else { return };
-        self.give_up(link, true, pause, now);
-        if self.ring.successors.len() > 1 {
+    /// A link did not open: leave the peer alone for a while. Only a neighbour on the ring is taken for gone: any other attempt may have
+    /// given way at the other end to a link that matters more there. `silent`: no word came, not even from a hop.
+    fn dial_failed(&mut self, link: LinkId, silent: bool, now: Time) {
+        let Some(entry) = self.links.get(link) else { return };
+        let peer = entry.peer;
+        let gone = entry.dialled && entry.purpose == Purpose::Ring && self.is_surely_gone(entry, silent, now);
+        self.give_up(link, gone, self.config.failed_for, now);
+        if gone {
             self.forget_neighbour(peer);
         }
     }
 
-    /// No word in time. A step of the dial may have gone by a node that died and is not missed yet: a node that forgot a neighbour for
-    /// that could lose the last one that lives. It asks some times more, before silence is an answer.
-    fn dial_timed_out(&mut self, link: LinkId, now: Time) {
-        let Some(entry) = self.links.get(link) else { return };
-        let lost = !entry.described && entry.purpose == Purpose::Ring;
-        if lost && self.failed.times(entry.peer) < MAX_SILENCES {
-            self.give_up(link, false, self.config.failed_for, now);
-        } else {
-            self.dial_failed(link, self.config.failed_for, now);
+    /// Whether it is the peer that is gone, and not a hop on the way that died and is not missed yet: a node that forgot a neighbour for
+    /// that could lose the last one that lives. So another successor must have been heard while this one was dialled; where peers
+    /// are not asked for signs of life, silence counts only when it was met several times.
+    fn is_surely_gone(&self, dialled: &Link, silent: bool, now: Time) -> bool {
+        let sign_of_life = self.config.heartbeat_every * 5 / 4;
+        if sign_of_life.is_zero() {
+            let lost = silent && !dialled.described && self.failed.times(dialled.peer) < MAX_SILENCES;
+            return self.ring.successors.len() > 1 && !lost;
         }
+        let heard = |link: &Link| link.time >= dialled.since || now.since(link.time) <= sign_of_life;
+        let others = self.ring.successors.iter().filter(|&&id| id != dialled.peer);
+        others.filter_map(|&id| self.links.open_to(id)).any(|link| link.member && heard(link))
     }
 
     /// Ends an attempt. That says nothing of whether the peer lives.
@@ -427,7 +444,7 @@ impl Proto {
         let requested =
             self.links.to(peer).filter(|link| link.state == State::Requested && link.route != Route::Signalling);
         if let Some(link) = requested.map(|link| link.id) {
-            self.dial_failed(link, self.config.failed_for, now);
+            self.dial_failed(link, false, now);
         }
     }
 
@@ -435,7 +452,7 @@ impl Proto {
     pub(super) fn fail_signalled_dial(&mut self, peer: Id, now: Time) {
         let dialling = self.links.to(peer).filter(|link| !link.is_open() && link.route == Route::Signalling);
         if let Some(link) = dialling.map(|link| link.id) {
-            self.dial_failed(link, self.config.failed_for, now);
+            self.dial_failed(link, false, now);
         }
     }
 
@@ -443,7 +460,7 @@ impl Proto {
         let late: Vec<LinkId> =
             self.links.iter().filter(|link| !link.is_open() && link.time <= now).map(|link| link.id).collect();
         for link in late {
-            self.dial_timed_out(link, now);
+            self.dial_failed(link, true, now);
         }
         if let Some(next) = self.links.iter().filter(|link| !link.is_open()).map(|link| link.time).min() {
             self.timers.set(Timer::Dial, next);
@@ -513,7 +530,6 @@ impl Proto {
         let Some(victim) = victims.into_iter().choose(&mut self.rng) else { return false };
         self.stats.evicted += 1;
         if self.links.get(victim).is_some_and(Link::is_open) {
-            self.send_on(victim, Message::Close);
             self.close(victim, now);
         } else {
             self.give_up(victim, false, self.config.failed_for, now);

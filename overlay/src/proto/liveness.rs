@@ -27,7 +27,7 @@ impl Proto {
         for (link, peer) in dead {
             self.stats.dead += 1;
             self.failed.insert(peer, true, config.failed_for, now);
-            self.close(link, now);
+            self.close_dead(link, now);
             self.fail_traces_to(peer, LookupError::NoWay);
         }
         if self.links.open().next().is_some() {

@@ -13,8 +13,6 @@ mod chord;
 mod config;
 mod dial;
 mod fingers;
-#[cfg(any(test, feature = "harness"))]
-pub mod harness;
 mod join;
 #[cfg(feature = "known-bugs")]
 mod known_bug;
@@ -23,8 +21,6 @@ mod liveness;
 mod lookup;
 mod ring;
 mod route;
-#[cfg(test)]
-mod tests;
 mod timer;
 #[cfg(feature = "model")]
 pub mod untimed;

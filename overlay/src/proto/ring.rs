@@ -22,6 +22,9 @@ use crate::wire::{Message, Neighbours, Purpose, RingView, Role};
 /// Neighbours on each side that a node holds links to.
 pub(super) const NEAR: usize = 2;
 
+/// Neighbours on each side that were dialled in vain before and are dialled beside the others, at most.
+const MAX_DOUBTFUL: usize = 2;
+
 /// Hints kept between two reconciliations at most.
 const MAX_HINTS: usize = 16;
 
@@ -41,6 +44,9 @@ pub(super) struct Ring {
     hints: Vec<(Id, Option<Id>)>,
     /// What the neighbours were last told of: their answer may be due.
     told: Option<(Option<Id>, Option<Id>)>,
+    /// Nearer nodes with a link that were asked for their view since the last stabilization, at most [`NEAR`]. Asked after each view that
+    /// comes, two that the successor does not know of would double the frames on their way, for ever.
+    asked: Vec<Id>,
     /// The neighbours have not been told of the present view.
     changed: bool,
     /// The nearest nodes may not be those that have links.
@@ -277,7 +283,11 @@ impl Proto {
                 // A nearer node with a link is not in the list yet: only its own word brings it there.
                 let asks = clockwise && place < NEAR && self.config.repair_at_once;
                 let unheard = self.links.open_to(id).filter(|link| link.member && asks && self.would_list(id));
-                if let Some(link) = unheard.map(|link| link.id) {
+                if let Some(link) = unheard.map(|link| link.id)
+                    && self.ring.asked.len() < NEAR
+                    && !self.ring.asked.contains(&id)
+                {
+                    self.ring.asked.push(id);
                     self.send_on(link, Message::AskRing);
                 }
             }
@@ -298,11 +308,18 @@ impl Proto {
         let usable = |&id: &Id| id != self.me && (!self.failed.has(id) || self.links.to(id).is_some());
         let listed = self.ring.successors.iter().chain(&self.ring.predecessors).copied();
         let hinted = hints.iter().map(|&(id, _)| id);
-        let reachable = self.links.reachable(self.me, clockwise).filter(usable).take(count);
+        let reachable = self.links.reachable(self.me, clockwise).filter(usable).take(count + MAX_DOUBTFUL);
         let mut ids: Vec<Id> = listed.chain(hinted).filter(usable).chain(reachable).collect();
         ids.sort_unstable_by_key(|&id| if clockwise { self.me.clockwise_to(id) } else { id.clockwise_to(self.me) });
         ids.dedup();
-        ids.truncate(count);
+        // Where one was dialled in vain before, the next is dialled beside it.
+        let mut sure = 0;
+        let surely = |&id: &Id| !self.failed.failed_before(id) || self.links.is_open_to(id);
+        let beyond = ids.iter().position(|id| {
+            sure += usize::from(surely(id));
+            sure == count
+        });
+        ids.truncate(beyond.map_or(count + MAX_DOUBTFUL, |last| (last + 1).min(count + MAX_DOUBTFUL)));
         ids
     }
 
@@ -347,6 +364,7 @@ impl Proto {
             self.send_ring(link);
             self.send_on(link, Message::AskRing);
         }
+        self.ring.asked.clear();
         self.ring.unsettle();
     }
 

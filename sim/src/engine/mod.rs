@@ -3,6 +3,7 @@
 //! One run is one thread: what happens follows from the seed and the calls alone, and [`World::trace_hash`] says so in a number.
 
 mod network;
+mod routes;
 mod server;
 mod trace;
 mod wheel;
@@ -13,5 +14,6 @@ mod world;
 mod tests;
 
 pub use network::{Latency, Network};
+pub use routes::Routes;
 pub use wheel::Wheel;
 pub use world::{Counts, Happening, Node, TICK, Watch, World};

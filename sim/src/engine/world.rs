@@ -165,6 +165,8 @@ pub struct World {
     ring_changed: bool,
     /// Lent to whichever node takes an input.
     outputs: VecDeque<Output>,
+    /// The node that took the last input.
+    touched: u32,
 }
 
 impl World {
@@ -188,6 +190,7 @@ impl World {
             seed,
             ring_changed: false,
             outputs: VecDeque::new(),
+            touched: 0,
         }
     }
 
@@ -368,6 +371,16 @@ impl World {
         std::mem::take(&mut self.ring_changed)
     }
 
+    /// The index of the node that the last step, or the last call, was about: no other node has changed in it.
+    pub fn touched(&self) -> usize {
+        self.touched as usize
+    }
+
+    /// Makes a node slow, as [`Network::slowness`] says, or as fast as the others.
+    pub fn set_slow(&mut self, at: usize, slow: bool) {
+        self.nodes[at].slow = slow;
+    }
+
     /// Every living member's predecessor and successors are exactly right, and nobody is still joining.
     pub fn is_ideal(&self) -> bool {
         let mut members: Vec<&Proto> = Vec::with_capacity(self.nodes.len());
@@ -481,6 +494,7 @@ impl World {
 
     /// Carries out what a node wants done.
     fn drain(&mut self, at: usize) {
+        self.touched = at as u32;
         while let Some(output) = self.outputs.pop_front() {
             match output {
                 Output::Send { link, frame } => self.carry(at, link, frame),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 
-use atoll::proto::harness::invariants;
+use crate::invariant;
 use atoll::proto::untimed::Deadline;
 
 use super::action::{Action, Log, Rules};
@@ -31,7 +31,7 @@ impl Known {
 
 /// Every node that lives is a member, and every predecessor and successor list is exactly right.
 pub(super) fn is_ideal(world: &World) -> bool {
-    world.nodes.iter().all(|node| node.proto().is_none() || node.is_member()) && invariants::ideal(&world.members())
+    world.nodes.iter().all(|node| node.proto().is_none() || node.is_member()) && invariant::ideal(&world.members())
 }
 
 impl Rules {
@@ -77,7 +77,7 @@ impl Rules {
             if world.restless {
                 return Err(TALKS.to_owned());
             }
-            invariants::safe(&world.members())?;
+            invariant::safe(&world.members()).map_err(|broken| broken.to_string())?;
             let waits = |action: &Action| match action {
                 Action::Down { .. } | Action::Members { .. } => true,
                 Action::Due { deadline, .. } => matches!(deadline, Deadline::Dial(_) | Deadline::Lookup(_)),

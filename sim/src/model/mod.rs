@@ -16,9 +16,9 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::invariant;
 use anyhow::{Result, bail};
 use atoll::id::Id;
-use atoll::proto::harness::invariants;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 pub use action::Grain;
@@ -92,7 +92,7 @@ impl RingModel {
     fn reason(&self, property: &str, world: &World) -> (String, Vec<String>) {
         let mut log = Log::on();
         let broken = match property {
-            VALID => invariants::safe(&world.members()).err(),
+            VALID => invariant::safe(&world.members()).err().map(|broken| broken.to_string()),
             CONVERGES | RESTS => self.rules.converge(world, &self.known, &mut log).err(),
             _ => None,
         };
@@ -129,7 +129,7 @@ impl Model for RingModel {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always(VALID, |_, world: &World| invariants::safe(&world.members()).is_ok()),
+            Property::always(VALID, |_, world: &World| invariant::safe(&world.members()).is_ok()),
             Property::always(IN_BUDGET, |_, world: &World| {
                 world.protos().all(|proto| proto.links_in_use() <= proto.config().max_links)
             }),

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use atoll::proto::Config;
-use atoll::proto::harness::World;
 use atoll::{Id, Node};
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
+use sim::engine::{Happening, Network, Routes, World};
 
 use super::child::NodeOptions;
 use super::children::{NodeProcess, await_ring};
@@ -201,7 +201,7 @@ async fn messages_in_memory(report: &mut Report, count: usize) -> anyhow::Result
     let percent = 100.0 * world.arrived as f64 / MESSAGES as f64;
     let name = format!("{count} nodes in memory: messages between random pairs delivered");
     let figure = Figure::new(name, percent, "%").at_least(100.0).with("messages", MESSAGES);
-    report.add(figure.with("links", BUDGET).with("steps", world.steps));
+    report.add(figure.with("links", BUDGET).with("events", world.events));
     report_routes(report, &format!("{count} nodes in memory"), &world.hops, world.loops, "routes", world.hops.count());
     report_links(report, &format!("{count} nodes in memory"), world.most_links, "every step");
     Ok(())
@@ -212,29 +212,33 @@ struct WorldFigures {
     hops: Samples,
     loops: usize,
     most_links: usize,
-    steps: u64,
+    events: u64,
 }
 
 fn run_world(count: usize, seed: u64) -> anyhow::Result<WorldFigures> {
-    let mut world = World::new(seed);
+    let mut world = World::new(seed, Network::default());
+    world.audit = true;
     world.start(count, &Config::with_links(BUDGET));
-    world.await_that("one ring", PATIENCE, World::is_ideal);
+    let formed = world.run_until(PATIENCE, count, |world| world.is_ideal());
+    formed.with_context(|| format!("no ring of {count} nodes:\n{}", world.describe()))?;
     // The fingers fill in.
     world.run_for(Duration::from_secs(20));
-    let living = world.indexes();
+    let routes = Routes::watch(&mut world);
+    let living: Vec<usize> = world.running().collect();
     for number in 0..MESSAGES as u64 {
         let pair: Vec<usize> = living.sample(world.rng(), 2).copied().collect();
         let [from, to] = pair[..] else { bail!("fewer than two nodes") };
         let to = world.nodes[to].proto.id();
-        world.send(from, to, number.to_be_bytes().to_vec());
+        world.send(from, to, number.to_be_bytes().to_vec().into());
     }
     world.run_for(Duration::from_secs(3));
+    let arrived = |(_, happening): &&(_, Happening)| matches!(happening, Happening::Packet { .. });
     Ok(WorldFigures {
-        arrived: world.nodes.iter().map(|node| node.datagrams.len()).sum(),
-        hops: world.hops.values().map(|hops| hops.len() as f64).collect(),
-        loops: world.loops(),
-        most_links: world.most_links,
-        steps: world.steps,
+        arrived: world.happened.iter().filter(arrived).count(),
+        hops: routes.hops().into_iter().map(|hops| hops as f64).collect(),
+        loops: routes.loops(),
+        most_links: world.counts().most_links,
+        events: world.counts().events,
     })
 }
 

@@ -1,17 +1,17 @@
 //! What one node of the protocol costs: bytes of tables, and time for each kind of input, with warm and with cold caches.
 //!
-//! `cargo run --release -p atoll-overlay --no-default-features --features harness --example cost -- [nodes] [links]`
+//! `cargo run --release -p atoll-sim --example cost -- [nodes] [links]`
 
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use atoll::proto::harness::World;
 use atoll::proto::{Config, Input, Proto, Time};
 use atoll::wire::{Flags, Frame, Header, Message, Neighbours, RingView, kind};
 use atoll::{Id, proto::LinkId};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
+use sim::engine::{Network, World};
 
 /// Copies of the ring that together do not fit into any cache.
 const COPIES: usize = 100;
@@ -26,13 +26,14 @@ fn main() {
     let mut arguments = std::env::args().skip(1).map(|text| text.parse::<usize>().expect("a number"));
     let (count, links) = (arguments.next().unwrap_or(1000), arguments.next().unwrap_or(16));
     let began = Instant::now();
-    let mut world = World::new(1);
-    world.check = false;
+    let mut world = World::new(1, Network::default());
     world.start(count, &Config::with_links(links));
-    world.await_that("one ideal ring", Duration::from_secs(120), World::is_ideal);
+    let ideal = world.run_until(Duration::from_secs(120), count, |world| world.is_ideal());
+    assert!(ideal.is_some(), "no ideal ring within two minutes of virtual time");
     world.run_for(Duration::from_secs(60));
-    println!("{count} nodes, at most {links} links; {} steps in {:.1?}", world.steps, began.elapsed());
+    println!("{count} nodes, at most {links} links; {} events in {:.1?}", world.counts().events, began.elapsed());
 
+    let now = world.now();
     let mut nodes: Vec<Proto> = world.nodes.drain(..).map(|node| node.proto).collect();
     // The simulator lends one queue to all nodes.
     nodes.iter_mut().for_each(|node| node.swap_outputs(&mut Default::default()));
@@ -45,7 +46,6 @@ fn main() {
         bytes.iter().max().expect("at least one node")
     );
 
-    let now = world.now;
     time_all("warm", nodes[..count.min(8)].to_vec(), now);
     let resident = resident_bytes();
     let cold: Vec<Proto> = (0..COPIES).flat_map(|_| nodes.iter().cloned()).collect();
