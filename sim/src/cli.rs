@@ -4,8 +4,10 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+use crate::check;
+use crate::model;
 use crate::output::{Cost, Figure, Origin, Report, check_figure_path};
 use crate::progress::{EXIT_INTERRUPTED, Progress, Telling, stop_on_ctrl_c};
 use crate::scenario::{Run, Scenario, Verb};
@@ -70,8 +72,9 @@ pub fn main(words: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
         Err(refused) => return refuse(&refused),
     };
     match run(&parsed) {
-        Ok(false) => ExitCode::SUCCESS,
-        Ok(true) => EXIT_INTERRUPTED.into(),
+        Ok(End::Done) => ExitCode::SUCCESS,
+        Ok(End::Broken) => ExitCode::FAILURE,
+        Ok(End::Interrupted) => EXIT_INTERRUPTED.into(),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -90,22 +93,58 @@ pub fn report(words: &[&str]) -> Result<Report> {
     measure(&parsed, scenario, Telling::Silent)
 }
 
-/// Whether it was interrupted.
-fn run(parsed: &Parsed) -> Result<bool> {
-    let Some(scenario) = parsed.cli.verb.scenario() else {
-        unreachable!("the file of `run` is read before this, and it names a scenario");
-    };
+/// How a run came to its end.
+enum End {
+    Done,
+    /// A check has found something.
+    Broken,
+    Interrupted,
+}
+
+fn run(parsed: &Parsed) -> Result<End> {
     stop_on_ctrl_c().context("cannot listen for Ctrl-C")?;
     let output = &parsed.cli.output;
-    let quiet = output.json || output.csv;
-    let report = measure(parsed, scenario, Telling::fitting(output.progress, quiet))?;
-    print(&report, output)?;
-    for path in &output.plot {
-        for written in report.write_figures(path)? {
-            eprintln!("drawn: {}", written.display());
+    let telling = Telling::fitting(output.progress, output.json || output.csv);
+    match &parsed.cli.verb {
+        Verb::Check(args) => {
+            let progress = Progress::new(telling);
+            progress.expect(if args.seed.is_some() || args.file.is_some() { 1 } else { args.seeds });
+            let did = |_, events: u64| {
+                progress.did(1, events.saturating_sub(progress.events()));
+                !progress.is_stopped()
+            };
+            let outcome = check::run(args, output.jobs(), &did)?;
+            progress.end();
+            say(&outcome, output)?;
+            let unbroken = if outcome.interrupted { End::Interrupted } else { End::Done };
+            Ok(if outcome.passed() { unbroken } else { End::Broken })
+        }
+        Verb::Model(args) => {
+            let outcome = model::run(args)?;
+            say(&outcome, output)?;
+            Ok(if outcome.failure.is_some() { End::Broken } else { End::Done })
+        }
+        verb => {
+            let Some(scenario) = verb.scenario() else {
+                unreachable!("the file of `run` is read before this, and it names a scenario");
+            };
+            let report = measure(parsed, scenario, telling)?;
+            print(&report, output)?;
+            for path in &output.plot {
+                for written in report.write_figures(path)? {
+                    eprintln!("drawn: {}", written.display());
+                }
+            }
+            Ok(if report.interrupted { End::Interrupted } else { End::Done })
         }
     }
-    Ok(report.interrupted)
+}
+
+/// Prints what a check has found.
+fn say(outcome: &(impl std::fmt::Display + serde::Serialize), output: &Output) -> Result<()> {
+    ensure!(!output.csv && output.plot.is_empty(), "a check has no table and no plot: leave --csv and --plot out");
+    let text = if output.json { serde_json::to_string_pretty(outcome)? } else { outcome.to_string() };
+    put(&(text.trim_end().to_owned() + "\n"))
 }
 
 fn measure(parsed: &Parsed, scenario: &dyn Scenario, telling: Telling) -> Result<Report> {
@@ -136,6 +175,10 @@ fn print(report: &Report, output: &Output) -> Result<()> {
         Some(Figure::Drawing { svg, .. }) if output.plot.is_empty() => svg.clone(),
         _ => report.to_table(),
     };
+    put(&text)
+}
+
+fn put(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot print the report"),

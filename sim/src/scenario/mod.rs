@@ -20,6 +20,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 
+use crate::check::CheckArgs;
+use crate::model::ModelArgs;
 use crate::output::Report;
 use crate::progress::Progress;
 use crate::settings::Wrong;
@@ -57,6 +59,12 @@ pub enum Verb {
     Trace(Trace),
     /// Draws the ring with its links and the way of one lookup. Without --plot the SVG goes to standard output.
     Draw(Draw),
+    /// Checks the protocol with random scenarios of faults: Zave's invariants after every change, then convergence.
+    #[command(after_help = "Example:\n  sim check --seeds 10000")]
+    Check(CheckArgs),
+    /// Checks every interleaving of join, fail and stabilize on a small ring.
+    #[command(after_help = "Example:\n  sim model --nodes 3 --joins 1 --fails 1")]
+    Model(ModelArgs),
     /// Runs the scenario that a file describes. Flags behind the file go before what it says.
     Run {
         /// The file (TOML); `scenario = "hops"` in it says which scenario it is for.
@@ -81,7 +89,7 @@ impl Verb {
             Verb::Merge(merge) => Some(merge),
             Verb::Trace(trace) => Some(trace),
             Verb::Draw(draw) => Some(draw),
-            Verb::Run { .. } => None,
+            Verb::Check(_) | Verb::Model(_) | Verb::Run { .. } => None,
         }
     }
 }

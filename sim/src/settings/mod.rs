@@ -222,7 +222,9 @@ fn named_scenario(words: Vec<OsString>) -> Result<Vec<OsString>, Refused> {
 
 /// The command line, with negative numbers as values everywhere: they are wrong, and are told so.
 fn command() -> Command {
-    Cli::command().mut_subcommands(|verb| verb.mut_args(|flag| flag.allow_negative_numbers(true)))
+    Cli::command().mut_subcommands(|verb| {
+        verb.mut_args(|flag| if flag.get_action().takes_values() { flag.allow_negative_numbers(true) } else { flag })
+    })
 }
 
 fn is_scenario(verb: &Command) -> bool {
