@@ -316,19 +316,19 @@ impl Proto {
     /// given way at the other end to a link that matters more there.
     fn dial_failed(&mut self, link: LinkId, pause: Duration, now: Time) {
         let Some(entry) = self.links.get(link) else { return };
-        let (peer, since) = (entry.peer, entry.since);
-        let gone = entry.dialled && entry.purpose == Purpose::Ring && self.hears_other_successor(peer, since, now);
+        let peer = entry.peer;
+        let gone = entry.dialled && entry.purpose == Purpose::Ring && self.hears_other_successor(peer, now);
         self.give_up(link, gone, pause, now);
         if gone {
             self.forget_neighbour(peer);
         }
     }
 
-    /// Whether another successor was heard while this one was dialled. Where none was, a hop on the way may have died with them, and
-    /// this one may be the last that lives.
-    fn hears_other_successor(&self, peer: Id, since: Time, now: Time) -> bool {
-        let sign_of_life = self.config.heartbeat_every * 5 / 4;
-        let heard = |link: &Link| sign_of_life.is_zero() || link.time >= since || now.since(link.time) <= sign_of_life;
+    /// Whether another successor gives signs of life now. Where none does, a hop on the way may have died with them, and this one may
+    /// be the last that lives.
+    fn hears_other_successor(&self, peer: Id, now: Time) -> bool {
+        let sign_of_life = self.config.heartbeat_every * 3 / 2;
+        let heard = |link: &Link| sign_of_life.is_zero() || now.since(link.time) <= sign_of_life;
         let others = self.ring.successors.iter().filter(|&&id| id != peer);
         others.filter_map(|&id| self.links.open_to(id)).any(|link| link.member && heard(link))
     }
