@@ -384,15 +384,15 @@ impl Proto {
     }
 
     /// Whether it is the peer that is gone, and not a hop on the way that died and is not missed yet: a node that forgot a neighbour for
-    /// that could lose the last one that lives. So another successor must have been heard while this one was dialled; where peers
+    /// that could lose the last one that lives. So another successor must give signs of life now; where peers
     /// are not asked for signs of life, silence counts only when it was met several times.
     fn is_surely_gone(&self, dialled: &Link, silent: bool, now: Time) -> bool {
-        let sign_of_life = self.config.heartbeat_every * 5 / 4;
+        let sign_of_life = self.config.heartbeat_every * 3 / 2;
         if sign_of_life.is_zero() {
             let lost = silent && !dialled.described && self.failed.times(dialled.peer) < MAX_SILENCES;
             return self.ring.successors.len() > 1 && !lost;
         }
-        let heard = |link: &Link| link.time >= dialled.since || now.since(link.time) <= sign_of_life;
+        let heard = |link: &Link| now.since(link.time) <= sign_of_life;
         let others = self.ring.successors.iter().filter(|&&id| id != dialled.peer);
         others.filter_map(|&id| self.links.open_to(id)).any(|link| link.member && heard(link))
     }

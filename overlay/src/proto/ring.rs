@@ -357,7 +357,8 @@ impl Proto {
         if self.phase != Phase::Member {
             return;
         }
-        self.joining.introduced = true;
+        // One that has lost the links to its place is not found there: it is answered through a neighbour, as when it joined.
+        self.joining.introduced = self.live_successor().is_some() || self.ring.successors.is_empty();
         let every = self.jittered(self.config.stabilize_every);
         self.timers.set(Timer::Stabilize, now.after(every));
         if let Some(link) = self.live_successor().and_then(|peer| self.links.open_to(peer)).map(|link| link.id) {
