@@ -386,6 +386,11 @@ impl Proto {
         })
     }
 
+    /// Whether this link is open or being set up.
+    pub fn holds(&self, link: LinkId) -> bool {
+        self.links.get(link).is_some()
+    }
+
     /// Links that are open or being set up: never more than the budget.
     pub fn links_in_use(&self) -> usize {
         self.links.len()

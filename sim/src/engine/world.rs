@@ -639,6 +639,10 @@ impl World {
             return;
         }
         let setup = self.network.link_setup;
+        // The other end may have given up since it described itself.
+        if !self.nodes[other].proto.holds(peer_link) {
+            return self.later(setup, at, What::LinkDown { link });
+        }
         if self.network.failing_links > 0.0 && self.rng.random_bool(self.network.failing_links) {
             self.later(setup, at, What::LinkDown { link });
             return self.later(setup, other, What::LinkDown { link: peer_link });
