@@ -222,12 +222,14 @@ impl Proto {
 
     fn on_request(&mut self, from: Id, route: Route, attempt: u32, role: Role, purpose: Purpose, now: Time) {
         if let Some(link) = self.links.to(from) {
-            let (id, state, dialled) = (link.id, link.state, link.dialled);
+            let (id, state, dialled, since) = (link.id, link.state, link.dialled, link.since);
             if state == State::Open {
                 self.probe(id, now);
                 return self.refuse(from, route, attempt, Refusal::Linked, now);
             }
-            if dialled && self.me < from {
+            // Both ask at once: the smaller id's request stands. One that the peer seems to have lost, or to have given up, does not.
+            let fresh = state == State::Requested && now.since(since) < self.config.request_timeout;
+            if dialled && fresh && self.me < from {
                 return;
             }
             self.links.remove(id);
