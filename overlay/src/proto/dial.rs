@@ -27,6 +27,10 @@ const MAX_FAILED: usize = 32;
 /// A link that was asked for to join, or by a ring neighbour that is not one yet, keeps its place for so long.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// After so many failures in a row another one says that a neighbour is gone, whoever else is heard: by then a hop that died with it
+/// has been noticed.
+const SURELY_GONE: u32 = 2;
+
 /// After so long without another failure, a peer's earlier ones no longer count.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
@@ -83,6 +87,11 @@ impl Failed {
     #[cfg(feature = "model")]
     pub(super) fn make_due(&mut self, peer: Id, now: Time) {
         self.0.iter_mut().filter(|failure| failure.peer == peer).for_each(|failure| failure.until = now);
+    }
+
+    /// How often in a row no link to the peer opened.
+    fn times(&self, peer: Id) -> u32 {
+        self.0.iter().find(|failure| failure.peer == peer).map_or(0, |failure| failure.times + 1)
     }
 
     fn forgive(&mut self, peer: Id) {
@@ -317,7 +326,9 @@ impl Proto {
     fn dial_failed(&mut self, link: LinkId, pause: Duration, now: Time) {
         let Some(entry) = self.links.get(link) else { return };
         let peer = entry.peer;
-        let gone = entry.dialled && entry.purpose == Purpose::Ring && self.hears_other_successor(peer, now);
+        let gone = entry.dialled
+            && entry.purpose == Purpose::Ring
+            && (self.hears_other_successor(peer, now) || self.failed.times(peer) >= SURELY_GONE);
         self.give_up(link, gone, pause, now);
         if gone {
             self.forget_neighbour(peer);

@@ -157,6 +157,8 @@ impl Proto {
                 self.successor_list(not_live.chain(copied))
             }
             Some(live) if !peer.is_between(self.me, live) => old.clone(),
+            // Behind the last, it would leave out those between: a list that goes on beyond what it knows is worse than a short one.
+            None if old.last().is_some_and(|&last| !peer.is_between(self.me, last) && peer != last) => old.clone(),
             _ => self.successor_list(copied.chain(old.iter().copied())),
         }
     }
