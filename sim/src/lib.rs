@@ -2,5 +2,12 @@
 //! a million nodes on one machine. What happens follows from the seed alone.
 
 pub mod check;
+pub mod cli;
 pub mod engine;
 pub mod invariant;
+pub mod model;
+pub mod output;
+pub mod progress;
+pub mod scenario;
+pub mod settings;
+pub mod theory;

@@ -58,6 +58,33 @@ impl Attacker {
         (link, greeted.expect("a true hello"))
     }
 
+    /// Asks a node for a link, gives it an offer and hears its answer; what the offer is of is the caller's.
+    pub async fn negotiate(&mut self, peer: Id, offer: &str) -> String {
+        let attempt = rand::random();
+        let step = |step| Dial { attempt, step };
+        let handle = self.client.handle();
+        let request = Step::Request { role: Role::Member, purpose: Purpose::Finger };
+        handle.relay(peer, step(request)).expect("room");
+        let answered = async {
+            loop {
+                match self.client.next().await.expect("the client lives") {
+                    SignallingEvent::Relay { from, dial } if from == peer && dial.attempt == attempt => match dial.step
+                    {
+                        Step::Accept => {
+                            handle.relay(peer, step(Step::Describe(offer.to_owned()))).expect("room");
+                        }
+                        Step::Describe(answer) if !answer.starts_with("candidate:") => return answer,
+                        Step::Describe(_) => {}
+                        refusal => panic!("{peer} refuses the link: {refusal:?}"),
+                    },
+                    SignallingEvent::Undeliverable { to, reason } => panic!("no way to {to}: {reason:?}"),
+                    _ => {}
+                }
+            }
+        };
+        tokio::time::timeout(STUCK, answered).await.expect("an answer within the limit")
+    }
+
     async fn try_open(&mut self, peer: Id) -> Link {
         let attempt = rand::random();
         let step = |step| Dial { attempt, step };

@@ -5,6 +5,8 @@ pub mod measure;
 pub mod middle;
 pub mod process;
 pub mod puppet;
+pub mod raw_link;
+pub mod scene;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};

@@ -60,6 +60,12 @@ impl Process {
         self.answer().await
     }
 
+    /// Has a node stream to a peer, and waits until it flows.
+    pub async fn stream(&mut self, verb: &str, to: Id) {
+        let answer = self.ask(&format!("{verb} {to}")).await;
+        assert_eq!(answer["flows"], true, "no stream: {answer}");
+    }
+
     /// `kill -9`: no farewell.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("it was running");

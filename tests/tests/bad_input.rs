@@ -8,79 +8,15 @@ use atoll::wire::{
     Role, Step, Trace, Unreachable, Via, kind,
 };
 use atoll::{Id, Node};
-use atoll_tests::attacker::{Attacker, frame, is_closed, send};
-use atoll_tests::{TestServer, await_one_ring, echo, echoes, eventually};
+use atoll_tests::attacker::{frame, is_closed, send};
+use atoll_tests::scene::Scene;
+use atoll_tests::{await_one_ring, eventually};
 use bytes::BytesMut;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use tokio::sync::mpsc;
 
 const SOON: Duration = Duration::from_secs(10);
-
-/// The nodes of every test here.
-const NODES: usize = 4;
-
-/// A ring of honest nodes, and what to check about it after an attack.
-struct Scene {
-    server: TestServer,
-    nodes: Vec<Node>,
-    links: Vec<Vec<Id>>,
-}
-
-impl Scene {
-    async fn start() -> Self {
-        let server = TestServer::start().await;
-        let nodes = server.ring(NODES).await;
-        await_one_ring(&nodes, SOON).await.expect("one ring");
-        nodes.iter().for_each(echo);
-        let mut scene = Scene { server, nodes, links: Vec::new() };
-        eventually(SOON, async || match scene.links_between().await {
-            links if links.iter().all(|peers| peers.len() == NODES - 1) => Ok(()),
-            links => Err(format!("not all linked: {links:?}")),
-        })
-        .await;
-        scene.links = scene.links_between().await;
-        scene
-    }
-
-    /// The honest peers of each node, in the order of their ids.
-    async fn links_between(&self) -> Vec<Vec<Id>> {
-        let honest: Vec<Id> = self.nodes.iter().map(Node::id).collect();
-        let mut links = Vec::new();
-        for node in &self.nodes {
-            let peers = node.peers().await.into_iter().map(|peer| peer.id);
-            let mut peers: Vec<Id> = peers.filter(|id| honest.contains(id)).collect();
-            peers.sort_unstable();
-            links.push(peers);
-        }
-        links
-    }
-
-    async fn attacker(&self) -> Attacker {
-        Attacker::new(&self.server.url).await
-    }
-
-    /// How many links this node closed for a cause.
-    async fn closed_for(&self, node: usize) -> u64 {
-        let counters = self.nodes[node].status().await.expect("it runs").counters;
-        counters.closed_for_cause.values().sum()
-    }
-
-    /// Every node that is not the first has no reason to complain, all links stand, and all talk.
-    async fn assert_undisturbed(&self) {
-        for node in 1..NODES {
-            let status = self.nodes[node].status().await.expect("it runs");
-            assert!(status.counters.closed_for_cause.is_empty(), "{}: {:?}", status.id, status.counters);
-        }
-        assert_eq!(self.links_between().await, self.links, "the links between honest nodes are as before");
-        for from in &self.nodes {
-            assert_eq!(from.status().await.expect("it runs").counters.protocol.dead, 0);
-            for to in self.nodes.iter().filter(|to| to.id() != from.id()) {
-                echoes(from, to.id(), b"undisturbed").await.expect("an echo");
-            }
-        }
-    }
-}
 
 /// A frame of every kind, true in form, from `src` to `dst`.
 fn proper_frames(src: Id, dst: Id) -> Vec<BytesMut> {
@@ -128,17 +64,17 @@ async fn what_is_no_frame_closes_the_link_with_a_reason() {
     ];
     let count = bad.len() as u64;
     for (cause, channel, bytes) in bad {
-        let before = closed_for(&scene.nodes[0], cause).await;
+        let before = scene.closed_for(0, cause).await;
         let (mut link, _) = attacker.link(victim).await;
         send(link.sender(), channel, &bytes).await;
         assert!(is_closed(&mut link, SOON).await, "{cause}: the link is closed");
-        eventually(SOON, async || match closed_for(&scene.nodes[0], cause).await - before {
+        eventually(SOON, async || match scene.closed_for(0, cause).await - before {
             1 => Ok(()),
             other => Err(format!("{cause} was counted {other} times")),
         })
         .await;
     }
-    assert_eq!(scene.closed_for(0).await, count);
+    assert_eq!(scene.closed_in_all(0).await, count);
     scene.assert_undisturbed().await;
 }
 
@@ -148,10 +84,6 @@ fn raw(kind: u8, src: Id, dst: Id, body: &[u8]) -> BytesMut {
     Header::new(kind, src, dst).encode(&mut bytes);
     bytes.extend_from_slice(body);
     bytes
-}
-
-async fn closed_for(node: &Node, cause: &str) -> u64 {
-    node.status().await.expect("it runs").counters.closed_for_cause.get(cause).copied().unwrap_or(0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -202,7 +134,7 @@ async fn random_mutated_and_reordered_frames_disturb_nobody() {
         })
         .await;
     }
-    println!("{links} links, {} closed for a cause", scene.closed_for(0).await);
+    println!("{links} links, {} closed for a cause", scene.closed_in_all(0).await);
     drop(attacker);
     await_one_ring(&scene.nodes, SOON).await.expect("still one ring");
     scene.assert_undisturbed().await;
@@ -230,7 +162,7 @@ async fn a_bad_body_that_a_hop_passed_on_costs_that_hop_nothing() {
         }
     })
     .await;
-    assert_eq!(scene.closed_for(0).await, 0);
+    assert_eq!(scene.closed_in_all(0).await, 0);
     scene.assert_undisturbed().await;
 }
 
@@ -353,7 +285,7 @@ async fn floods_cost_their_sender_and_no_link_of_others() {
     println!("at most {most} links of {budget}");
     drop(senders);
     await_one_ring(&scene.nodes, Duration::from_secs(20)).await.expect("still one ring");
-    assert_eq!(scene.closed_for(0).await, 0, "no link of the hop was closed");
+    assert_eq!(scene.closed_in_all(0).await, 0, "no link of the hop was closed");
     scene.assert_undisturbed().await;
 }
 

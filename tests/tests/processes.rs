@@ -13,6 +13,12 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_test-node");
 /// How long survivors may take to reach each other again.
 const HEAL: Duration = Duration::from_secs(10);
 
+/// A third of sixteen.
+const THIRD: usize = 5;
+
+/// So few links and own fingers that not everybody has a link to everybody, and room for links on demand.
+const FEW_LINKS: [&str; 2] = ["8", "1"];
+
 /// One ring at a time: a small machine has enough to do with sixteen processes.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
@@ -21,15 +27,21 @@ struct Processes {
     server: Option<Process>,
     url: String,
     port: u64,
+    /// What nodes are started with besides the server's URL: their links and own fingers.
+    budget: &'static [&'static str],
     nodes: Vec<Process>,
 }
 
 impl Processes {
     async fn start(count: usize) -> Self {
+        Self::with_budget(count, &[]).await
+    }
+
+    async fn with_budget(count: usize, budget: &'static [&'static str]) -> Self {
         let server = Process::start(PROGRAM, &["server", "0"]).await;
         let url = server.greeting["url"].as_str().expect("a URL").to_owned();
         let port = server.greeting["port"].as_u64().expect("a port");
-        let mut ring = Processes { server: Some(server), url, port, nodes: Vec::new() };
+        let mut ring = Processes { server: Some(server), url, port, budget, nodes: Vec::new() };
         ring.add(count).await;
         ring.settle(Duration::from_secs(30)).await;
         ring
@@ -39,8 +51,8 @@ impl Processes {
     async fn add(&mut self, count: usize) {
         let starting: Vec<_> = (0..count)
             .map(|_| {
-                let url = self.url.clone();
-                tokio::spawn(async move { Process::start(PROGRAM, &["node", &url]).await })
+                let (url, budget) = (self.url.clone(), self.budget);
+                tokio::spawn(async move { Process::start(PROGRAM, &[&["node", &url], budget].concat()).await })
             })
             .collect();
         for start in starting {
@@ -117,6 +129,44 @@ impl Processes {
         start.elapsed()
     }
 
+    /// Two members without a link to each other, each with room for so many more, and the nodes on the way between them.
+    async fn unlinked_pair(&mut self, room: u64) -> (Id, Id, Vec<Id>) {
+        let mut ids = Vec::new();
+        for status in self.ask_all("status").await {
+            let count = |name: &str| status[name].as_u64().expect("a number");
+            if count("links_in_use") + room <= count("max_links") {
+                ids.push(serde_json::from_value::<Id>(status["id"].clone()).expect("an id"));
+            }
+        }
+        for node in self.nodes.iter_mut().filter(|node| ids.contains(&node.id())) {
+            let (from, peers) = (node.id(), peers_of(node).await);
+            for &to in ids.iter().filter(|id| **id != from && !peers.contains(&id.to_string())) {
+                let route = node.ask(&format!("trace {to}")).await;
+                let hops: Vec<Id> = serde_json::from_value(route["hops"].clone()).unwrap_or_default();
+                if hops.len() > 1 {
+                    return (from, to, hops[..hops.len() - 1].to_vec());
+                }
+            }
+        }
+        panic!("all {} nodes with room have links to each other", ids.len());
+    }
+
+    /// `kill -9` of these, at once.
+    async fn kill(&mut self, victims: &[Id]) {
+        let nodes = std::mem::take(&mut self.nodes);
+        let mut dying = Vec::new();
+        for node in nodes {
+            match victims.contains(&node.id()) {
+                true => dying.push(tokio::spawn(node.kill())),
+                false => self.nodes.push(node),
+            }
+        }
+        assert_eq!(dying.len(), victims.len(), "all of them were running");
+        for death in dying {
+            death.await.expect("it dies");
+        }
+    }
+
     fn node(&mut self, id: Id) -> &mut Process {
         self.nodes.iter_mut().find(|node| node.id() == id).expect("it is one of them")
     }
@@ -139,23 +189,22 @@ async fn a_third_is_killed(which: impl Fn(usize) -> bool) {
     let survivors: Vec<Id> =
         ring.nodes.iter().enumerate().filter(|(at, _)| !which(*at)).map(|(_, node)| node.id()).collect();
     let (from, to) = (survivors[0], survivors[survivors.len() / 2]);
-    ring.node(from).ask(&format!("stream {to}")).await;
-    let nodes = std::mem::take(&mut ring.nodes);
-    let (mut victims, mut alive) = (Vec::new(), Vec::new());
-    for (at, node) in nodes.into_iter().enumerate() {
-        if which(at) { victims.push(node) } else { alive.push(node) }
-    }
-    ring.nodes = alive;
-    let killed = victims.len();
+    ring.node(from).stream("stream", to).await;
+    let victims: Vec<Id> =
+        ring.nodes.iter().enumerate().filter(|(at, _)| which(*at)).map(|(_, node)| node.id()).collect();
+    assert_survivors_reach_each_other(&mut ring, &victims, from).await;
+}
+
+/// Kills these; the others, one of which runs a stream, are to reach each other soon, and the stream to lose nothing.
+async fn assert_survivors_reach_each_other(ring: &mut Processes, victims: &[Id], from: Id) {
     let begun = Instant::now();
-    for victim in victims {
-        victim.kill().await;
-    }
-    let reached = ring.reach_each_other(HEAL).await;
+    ring.kill(victims).await;
+    ring.reach_each_other(HEAL).await;
+    let reached = begun.elapsed();
     let settled = ring.settle(Duration::from_secs(20)).await;
     let stream = ring.node(from).ask("stop").await;
-    println!("{killed} of 16 killed: all pairs reached after {reached:?}, one ring {settled:?} later");
-    assert!(reached <= HEAL, "all pairs took {reached:?} ({:?} since the first kill)", begun.elapsed());
+    println!("{} of 16 killed: all pairs reached after {reached:?}, one ring {settled:?} later", victims.len());
+    assert!(reached <= HEAL, "all pairs took {reached:?} since the first kill");
     assert_nothing_lost(&stream);
 }
 
@@ -171,6 +220,33 @@ async fn every_third_is_killed_and_the_rest_reach_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hops_of_a_stream_are_killed_and_it_loses_nothing() {
+    let _alone = ALONE.lock().await;
+    let mut ring = Processes::with_budget(16, &FEW_LINKS).await;
+    let (from, to, hops) = ring.unlinked_pair(0).await;
+    ring.node(from).stream("slow-stream", to).await;
+    // The others of the third are those who would take over: the neighbours of both ends, as far as there are any left.
+    let mut victims = hops;
+    let at = ring.nodes.iter().position(|node| node.id() == from).expect("it is one of them");
+    let behind = ring.nodes[at..].iter().chain(&ring.nodes[..at]).map(Process::id);
+    let others: Vec<Id> = behind.filter(|id| *id != from && *id != to && !victims.contains(id)).collect();
+    victims.extend(&others[..THIRD - victims.len().min(THIRD)]);
+    println!("{from} streams to {to}; killed: {victims:?}");
+    assert_survivors_reach_each_other(&mut ring, &victims, from).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_members_make_a_link_through_the_ring_alone() {
+    let _alone = ALONE.lock().await;
+    let mut ring = Processes::with_budget(12, &FEW_LINKS).await;
+    ring.kill_server().await;
+    let (from, to, hops) = ring.unlinked_pair(1).await;
+    let linked = wait_for_link(ring.node(from), to).await;
+    println!("{from} and {to}, {} links apart, made a link in {linked:?}", hops.len() + 1);
+    assert!(peers_of(ring.node(to)).await.contains(&from.to_string()), "both ends have the link");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_signalling_server_is_killed_and_the_ring_lives_on() {
     let _alone = ALONE.lock().await;
     let mut ring = Processes::start(10).await;
@@ -179,7 +255,7 @@ async fn the_signalling_server_is_killed_and_the_ring_lives_on() {
     ring.reach_each_other(Duration::from_secs(20)).await;
     let ids: Vec<Id> = ring.nodes.iter().map(Process::id).collect();
     let (near, far) = (ids[0], ids[6]);
-    ring.node(near).ask(&format!("stream {far}")).await;
+    ring.node(near).stream("stream", far).await;
     ring.kill_server().await;
 
     let took = ring.reach_each_other(Duration::from_secs(5)).await;
@@ -212,7 +288,7 @@ async fn peers_of(node: &mut Process) -> Vec<String> {
 
 async fn wait_for_link(from: &mut Process, to: Id) -> Duration {
     const LIMIT: Duration = Duration::from_secs(15);
-    from.ask(&format!("stream {to}")).await;
+    from.stream("stream", to).await;
     let start = Instant::now();
     while !peers_of(from).await.contains(&to.to_string()) {
         assert!(start.elapsed() < LIMIT, "no link from {} to {to} within {LIMIT:?}", from.id());

@@ -1,7 +1,9 @@
 //! What can be set about a node's part in the ring. Every limit of the protocol is here or a constant beside its use.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::ring::NEAR;
 use crate::wire::{MAX_SUCCESSORS, Role};
 
 /// The shortest wait that can be set: a timer that is due again at once would never let its node go.
@@ -9,6 +11,31 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 /// The longest wait that can be set: waits are doubled, and must not overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// How a frame finds its next hop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Routing {
+    /// To the node nearest to the target on either side, over links of both ends.
+    #[default]
+    BothWays,
+    /// To the node nearest to the target that does not lie behind it.
+    Clockwise,
+    /// As in the paper on Chord: to the closest preceding node among the own fingers and successors. See
+    /// [`Config::classic`].
+    Chord,
+}
+
+/// Where a node's own fingers lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Placement {
+    /// Each a random member of its arc; the arcs are spaced geometrically over the ring.
+    #[default]
+    RandomMember,
+    /// Each the owner of a fixed point clockwise of the node; the points are spaced geometrically over the ring.
+    FixedPoint,
+    /// The owners of all points `self + 2^row`, as in the paper on Chord, refreshed in every period.
+    PowersOfTwo,
+}
 
 /// The settings of a [`Proto`](super::Proto).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +47,18 @@ pub struct Config {
     pub max_links: usize,
     /// Entries in the successor list: the ring survives as long as no run of so many neighbours dies at once.
     pub successors: usize,
+    /// Successors that the node holds links to, 2 at least: those that it can repair the ring with at once.
+    pub linked_successors: usize,
     /// Own fingers at most. The links that others choose to this node fill the rest of the budget.
     pub fingers: usize,
+    /// Where they lie.
+    pub placement: Placement,
+    /// How a frame finds its next hop.
+    pub routing: Routing,
+    /// Whether neighbours tell each other of their neighbours, who then count in routing and as hints for the ring.
+    pub lookahead: bool,
+    /// Whether neighbours on the ring are told of its changes at once, and not only in the next period.
+    pub repair_at_once: bool,
     /// How often a node compares its view of the ring with its successor's. Changes are told at once; this catches what was
     /// lost on the way.
     pub stabilize_every: Duration,
@@ -65,7 +102,12 @@ impl Config {
             role: Role::Member,
             max_links,
             successors: 8,
+            linked_successors: NEAR,
             fingers: max_links * 3 / 8,
+            placement: Placement::RandomMember,
+            routing: Routing::BothWays,
+            lookahead: true,
+            repair_at_once: true,
             stabilize_every: Duration::from_secs(1),
             check_every: Duration::from_secs(5),
             gossip_delay: Duration::from_millis(50),
@@ -84,10 +126,39 @@ impl Config {
         }
     }
 
+    /// Chord as in the paper (Stoica et al., "Chord", IEEE/ACM ToN 2003), to compare with: clockwise routing over fingers at
+    /// all powers of two and a successor list of 20, no limit of links, repair only in periods of 30 seconds. What stays
+    /// different from the paper is told in the module `chord`.
+    pub fn classic() -> Self {
+        let period = Duration::from_secs(30);
+        Config {
+            successors: 20,
+            linked_successors: 20,
+            fingers: 48,
+            placement: Placement::PowersOfTwo,
+            routing: Routing::Chord,
+            lookahead: false,
+            repair_at_once: false,
+            stabilize_every: period,
+            finger_every: period,
+            check_every: LONGEST,
+            heartbeat_every: period / 2,
+            suspect_after: period * 2 / 3,
+            dead_after: period * 5 / 6,
+            ..Config::with_links(usize::from(u16::MAX))
+        }
+    }
+
     /// The settings with every number and every wait brought into its bounds.
-    pub(super) fn bounded(mut self) -> Self {
+    pub(super) fn bounded(shared: Arc<Self>) -> Arc<Self> {
+        let bounded = Config::clone(&shared).brought_into_bounds();
+        if bounded == *shared { shared } else { Arc::new(bounded) }
+    }
+
+    fn brought_into_bounds(mut self) -> Self {
         self.max_links = self.max_links.clamp(Self::MIN_LINKS, usize::from(u16::MAX));
         self.successors = self.successors.clamp(2, MAX_SUCCESSORS);
+        self.linked_successors = self.linked_successors.clamp(NEAR, self.successors);
         self.fingers = self.fingers.min(self.max_links - 4).min(48);
         self.lookup_tries = self.lookup_tries.max(1);
         let waits = [

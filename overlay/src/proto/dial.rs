@@ -27,16 +27,29 @@ const MAX_FAILED: usize = 32;
 /// A link that was asked for to join, or by a ring neighbour that is not one yet, keeps its place for so long.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// After so many failures in a row another one says that a neighbour is gone, whoever else is heard: by then a hop that died with it
-/// has been noticed.
-const SURELY_GONE: u32 = 2;
+/// A link that has been open for so long is not what holds a ring together that is only forming.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// A neighbour that let so many requests in a row go unanswered is taken for dead.
+const MAX_SILENCES: u32 = 3;
+
+/// A neighbour that could not be linked so often in a row is taken for dead, whoever else is heard. The pauses between take longer than
+/// [`Config::dead_after`](super::Config::dead_after): a hop that died on the way has been missed by then.
+const MAX_FAILURES: u32 = 6;
+
+/// The time that a peer has to answer doubles this often at most.
+const MAX_PATIENCE: u32 = 3;
 
 /// After so long without another failure, a peer's earlier ones no longer count.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 /// Peers to leave alone for a while, because no link to them opened; for longer each time.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Failed(Vec<Failure>);
+pub(super) struct Failed {
+    list: Vec<Failure>,
+    /// Nothing expires before.
+    next: Time,
+}
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Failure {
@@ -48,54 +61,89 @@ struct Failure {
     times: u32,
 }
 
+impl Failure {
+    fn forgotten_at(&self) -> Time {
+        self.until.after(FORGET_AFTER)
+    }
+}
+
 impl Failed {
     pub(super) fn has(&self, peer: Id) -> bool {
-        self.0.iter().any(|failure| failure.peer == peer && failure.paused)
+        self.list.iter().any(|failure| failure.peer == peer && failure.paused)
     }
 
     pub(super) fn is_gone(&self, peer: Id) -> bool {
-        self.0.iter().any(|failure| failure.peer == peer && failure.paused && failure.gone)
+        self.list.iter().any(|failure| failure.peer == peer && failure.paused && failure.gone)
     }
 
     /// Leaves the peer alone for `pause`, and twice as long for each failure before, 32 times at most.
     pub(super) fn insert(&mut self, peer: Id, gone: bool, pause: Duration, now: Time) {
-        let earlier = self.0.iter().position(|failure| failure.peer == peer).map(|at| self.0.remove(at));
+        let earlier = self.list.iter().position(|failure| failure.peer == peer).map(|at| self.list.remove(at));
         let times = earlier.map_or(0, |failure| failure.times + 1);
-        if self.0.len() == MAX_FAILED {
-            self.0.remove(0);
+        if self.list.len() == MAX_FAILED {
+            self.list.remove(0);
         }
-        self.0.push(Failure { peer, until: now.after(pause * (1 << times.min(5))), paused: true, gone, times });
+        let until = now.after(pause * (1 << times.min(5)));
+        self.next = if self.list.is_empty() { until } else { until.min(self.next) };
+        self.list.push(Failure { peer, until, paused: true, gone, times });
     }
 
     /// Ends the pauses that are over, and says whether there were any.
     pub(super) fn expire(&mut self, now: Time) -> bool {
+        if self.list.is_empty() || now < self.next {
+            return false;
+        }
         let mut ended = false;
-        for failure in self.0.iter_mut().filter(|failure| failure.paused && failure.until <= now) {
+        for failure in self.list.iter_mut().filter(|failure| failure.paused && failure.until <= now) {
             failure.paused = false;
             ended = true;
         }
-        self.0.retain(|failure| failure.until.after(FORGET_AFTER) > now);
+        self.list.retain(|failure| failure.forgotten_at() > now);
+        self.list.shrink_to_fit();
+        let next = |failure: &Failure| if failure.paused { failure.until } else { failure.forgotten_at() };
+        self.next = self.list.iter().map(next).min().unwrap_or_default();
         ended
+    }
+
+    /// Whether it could not be linked the last time.
+    pub(super) fn failed_before(&self, peer: Id) -> bool {
+        self.list.iter().any(|failure| failure.peer == peer)
+    }
+
+    /// Failures in a row.
+    fn times(&self, peer: Id) -> u32 {
+        self.list.iter().find(|failure| failure.peer == peer).map_or(0, |failure| failure.times + 1)
+    }
+
+    /// The peers that could not be linked: whether they are left alone now, whether they are gone, and how often they failed.
+    #[cfg(feature = "model")]
+    pub(super) fn hash_untimed(&self, hasher: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        let times = |failure: &Failure| failure.times.min(MAX_SILENCES);
+        let mut failures: Vec<_> = self.list.iter().map(|f| (f.peer, f.paused, f.gone && f.paused, times(f))).collect();
+        failures.sort_unstable();
+        failures.hash(hasher);
     }
 
     /// The peers that are left alone now.
     #[cfg(feature = "model")]
     pub(super) fn paused(&self) -> impl Iterator<Item = Id> {
-        self.0.iter().filter(|failure| failure.paused).map(|failure| failure.peer)
+        self.list.iter().filter(|failure| failure.paused).map(|failure| failure.peer)
     }
 
     #[cfg(feature = "model")]
     pub(super) fn make_due(&mut self, peer: Id, now: Time) {
-        self.0.iter_mut().filter(|failure| failure.peer == peer).for_each(|failure| failure.until = now);
+        self.list.iter_mut().filter(|failure| failure.peer == peer).for_each(|failure| failure.until = now);
+        self.next = now;
     }
 
-    /// How often in a row no link to the peer opened.
-    fn times(&self, peer: Id) -> u32 {
-        self.0.iter().find(|failure| failure.peer == peer).map_or(0, |failure| failure.times + 1)
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.list.capacity() * size_of::<Failure>()
     }
 
     fn forgive(&mut self, peer: Id) {
-        self.0.retain(|failure| failure.peer != peer);
+        self.list.retain(|failure| failure.peer != peer);
     }
 }
 
@@ -126,7 +174,7 @@ impl Proto {
         }
         let attempt = self.rng.random();
         self.stats.dials += 1;
-        let deadline = now.after(self.config.request_timeout);
+        let deadline = now.after(self.patience(peer));
         let link = self.links.insert(|id| Link {
             id,
             peer,
@@ -160,7 +208,7 @@ impl Proto {
         let Some(link) = self.links.to(from).filter(|link| link.attempt == attempt && !link.is_open()) else { return };
         let (id, state, purpose) = (link.id, link.state, link.purpose);
         match step {
-            Step::Accept if state == State::Requested => self.connect(id, true, now),
+            Step::Accept if state == State::Requested => self.connect(id, true, self.patience(from), now),
             Step::Refuse { reason: _, alternatives } if state == State::Requested => {
                 self.on_refused(id, from, purpose, &alternatives, now);
             }
@@ -191,7 +239,7 @@ impl Proto {
         }
         let refusal = if self.config.role == Role::Leaf {
             Some(Refusal::Closed)
-        } else if !self.admits(from, purpose) || !self.make_room(self.granted(from, purpose), now) {
+        } else if !self.admits(from, purpose, now) || !self.make_room(self.granted(from, purpose), now) {
             Some(Refusal::Full)
         } else {
             None
@@ -201,6 +249,7 @@ impl Proto {
             self.fingers_on_link_down(from, now);
             return self.refuse(from, route, attempt, reason, now);
         }
+        let patience = self.patience(from);
         self.failed.forgive(from);
         let deadline = now.after(self.config.connect_timeout);
         let link = self.links.insert(|id| Link {
@@ -219,11 +268,16 @@ impl Proto {
             suspect: false,
         });
         self.send_step(link, Step::Accept, now);
-        self.connect(link, false, now);
+        self.connect(link, false, patience, now);
     }
 
-    fn connect(&mut self, link: LinkId, offers: bool, now: Time) {
-        let deadline = now.after(self.config.request_timeout);
+    /// How long this peer may take to answer a step: twice as long after each failure, for the way to it may be slow.
+    fn patience(&self, peer: Id) -> Duration {
+        self.config.request_timeout * (1 << self.failed.times(peer).min(MAX_PATIENCE))
+    }
+
+    fn connect(&mut self, link: LinkId, offers: bool, patience: Duration, now: Time) {
+        let deadline = now.after(patience);
         let Some(entry) = self.links.get_mut(link) else { return };
         entry.state = State::Connecting;
         entry.time = deadline;
@@ -273,7 +327,7 @@ impl Proto {
         if entry.is_open() {
             self.drop_link(link, now);
         } else {
-            self.dial_failed(link, self.config.failed_for, now);
+            self.dial_failed(link, false, now);
         }
     }
 
@@ -322,25 +376,31 @@ impl Proto {
     }
 
     /// A link did not open: leave the peer alone for a while. Only a neighbour on the ring is taken for gone: any other attempt may have
-    /// given way at the other end to a link that matters more there.
-    fn dial_failed(&mut self, link: LinkId, pause: Duration, now: Time) {
+    /// given way at the other end to a link that matters more there. `silent`: no word came, not even from a hop.
+    fn dial_failed(&mut self, link: LinkId, silent: bool, now: Time) {
         let Some(entry) = self.links.get(link) else { return };
         let peer = entry.peer;
-        let gone = entry.dialled
-            && entry.purpose == Purpose::Ring
-            && (self.hears_other_successor(peer, now) || self.failed.times(peer) >= SURELY_GONE);
-        self.give_up(link, gone, pause, now);
+        let gone = entry.dialled && entry.purpose == Purpose::Ring && self.is_surely_gone(entry, silent, now);
+        self.give_up(link, gone, self.config.failed_for, now);
         if gone {
             self.forget_neighbour(peer);
         }
     }
 
-    /// Whether another successor gives signs of life now. Where none does, a hop on the way may have died with them, and this one may
-    /// be the last that lives.
-    fn hears_other_successor(&self, peer: Id, now: Time) -> bool {
+    /// Whether it is the peer that is gone, and not a hop on the way that died and is not missed yet: a node that forgot a neighbour for
+    /// that could lose the last one that lives. So another successor must give signs of life now; where peers
+    /// are not asked for signs of life, silence counts only when it was met several times.
+    fn is_surely_gone(&self, dialled: &Link, silent: bool, now: Time) -> bool {
         let sign_of_life = self.config.heartbeat_every * 3 / 2;
-        let heard = |link: &Link| sign_of_life.is_zero() || now.since(link.time) <= sign_of_life;
-        let others = self.ring.successors.iter().filter(|&&id| id != peer);
+        if sign_of_life.is_zero() {
+            let lost = silent && !dialled.described && self.failed.times(dialled.peer) < MAX_SILENCES;
+            return self.ring.successors.len() > 1 && !lost;
+        }
+        if self.ring.successors.len() > 1 && self.failed.times(dialled.peer) >= MAX_FAILURES {
+            return true;
+        }
+        let heard = |link: &Link| now.since(link.time) <= sign_of_life;
+        let others = self.ring.successors.iter().filter(|&&id| id != dialled.peer);
         others.filter_map(|&id| self.links.open_to(id)).any(|link| link.member && heard(link))
     }
 
@@ -391,7 +451,7 @@ impl Proto {
         let requested =
             self.links.to(peer).filter(|link| link.state == State::Requested && link.route != Route::Signalling);
         if let Some(link) = requested.map(|link| link.id) {
-            self.dial_failed(link, self.config.failed_for, now);
+            self.dial_failed(link, false, now);
         }
     }
 
@@ -399,7 +459,7 @@ impl Proto {
     pub(super) fn fail_signalled_dial(&mut self, peer: Id, now: Time) {
         let dialling = self.links.to(peer).filter(|link| !link.is_open() && link.route == Route::Signalling);
         if let Some(link) = dialling.map(|link| link.id) {
-            self.dial_failed(link, self.config.failed_for, now);
+            self.dial_failed(link, false, now);
         }
     }
 
@@ -407,7 +467,7 @@ impl Proto {
         let late: Vec<LinkId> =
             self.links.iter().filter(|link| !link.is_open() && link.time <= now).map(|link| link.id).collect();
         for link in late {
-            self.dial_failed(link, self.config.failed_for, now);
+            self.dial_failed(link, true, now);
         }
         if let Some(next) = self.links.iter().filter(|link| !link.is_open()).map(|link| link.time).min() {
             self.timers.set(Timer::Dial, next);
@@ -445,9 +505,17 @@ impl Proto {
     }
 
     /// Whether a peer may have a place, if there is one: the last places are kept for the ring's own needs.
-    fn admits(&self, from: Id, purpose: Purpose) -> bool {
-        if self.granted(from, purpose) == Purpose::Ring {
-            return true;
+    ///
+    /// A newcomer is let in even where all places are taken, one at a time: a ring of members that are all linked to each other,
+    /// and full, would let nobody in for ever. It needs the place for no more than a moment, to learn where it belongs. A busy
+    /// session gets the place of a link that serves nothing.
+    fn admits(&self, from: Id, purpose: Purpose, now: Time) -> bool {
+        match self.granted(from, purpose) {
+            Purpose::Ring => return true,
+            granted @ (Purpose::Join | Purpose::Direct) if self.links.is_full() => {
+                return self.least_for(granted, now).is_some();
+            }
+            _ => {}
         }
         let near = self.links.iter().filter(|link| link.purpose == Purpose::Ring || self.is_near(link.peer)).count();
         let kept = (2 * super::ring::NEAR).saturating_sub(near);
@@ -459,10 +527,13 @@ impl Proto {
         if !self.links.is_full() {
             return true;
         }
-        let below = if purpose == Purpose::Ring { Worth::Ring } else { Worth::Finger };
-        let worth = |link: &Link| self.worth(link, now);
-        let Some(least) = self.links.iter().map(worth).min().filter(|&least| least < below) else { return false };
-        let victims: Vec<LinkId> = self.links.iter().filter(|link| worth(link) == least).map(|link| link.id).collect();
+        let Some(least) = self.least_for(purpose, now) else { return false };
+        let victims: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|link| gives_way(link, purpose, now) && self.worth(link, now) == least)
+            .map(|link| link.id)
+            .collect();
         let Some(victim) = victims.into_iter().choose(&mut self.rng) else { return false };
         self.stats.evicted += 1;
         if self.links.get(victim).is_some_and(Link::is_open) {
@@ -471,6 +542,19 @@ impl Proto {
             self.give_up(victim, false, self.config.failed_for, now);
         }
         true
+    }
+
+    /// How much the links matter that give way to this purpose before all others, if there are any.
+    fn least_for(&self, purpose: Purpose, now: Time) -> Option<Worth> {
+        let below = match purpose {
+            Purpose::Ring => Worth::Ring,
+            // A second newcomer waits for the first.
+            Purpose::Join if self.links.iter().any(|link| is_newcomers(link, now)) => return None,
+            Purpose::Join => Worth::Direct,
+            _ => Worth::Finger,
+        };
+        let candidates = self.links.iter().filter(|link| gives_way(link, purpose, now));
+        candidates.map(|link| self.worth(link, now)).min().filter(|&least| least < below)
     }
 
     fn worth(&self, link: &Link, now: Time) -> Worth {
@@ -507,4 +591,15 @@ impl Proto {
             }
         }
     }
+}
+
+/// Whether a newcomer has this link to learn its place by.
+fn is_newcomers(link: &Link, now: Time) -> bool {
+    link.purpose == Purpose::Join && !link.dialled && !link.member && now.since(link.since) < GRACE
+}
+
+/// Whether a link may be closed at all for this purpose. Newcomers close none of the young ones: while many nodes start at once,
+/// any of them may be all that joins a part of the ring to the rest.
+fn gives_way(link: &Link, purpose: Purpose, now: Time) -> bool {
+    purpose != Purpose::Join || now.since(link.since) > SETTLED
 }

@@ -10,7 +10,7 @@ use rand::RngExt;
 use super::links::Route;
 use super::lookup::{Answer, LookupError, Token, Why};
 use super::timer::{Time, Timer};
-use super::{Phase, Proto};
+use super::{Phase, Placement, Proto, Routing};
 use crate::id::Id;
 use crate::wire::Purpose;
 
@@ -61,8 +61,31 @@ const MAX_DOUBLINGS: u32 = 6;
 const MAX_WAITING: usize = 64;
 
 impl Fingers {
+    pub(super) fn peers(&self) -> impl DoubleEndedIterator<Item = Id> {
+        self.arcs.iter().filter_map(|arc| arc.peer)
+    }
+
+    /// One arc for each row of the textbook's table: the finger is the first node at or behind `2^row`, however far.
+    pub(super) fn lay_rows(&mut self) {
+        if self.arcs.is_empty() {
+            let furthest = Id::MAX.number();
+            let arc = |row| Arc { nearest: 1_u64 << row, furthest, clockwise: true, peer: None };
+            self.arcs = (0..Id::BITS).map(arc).collect();
+        }
+    }
+
+    /// The points below this row are the first successor's.
+    pub(super) fn clear_rows_below(&mut self, row: u32) {
+        self.arcs.iter_mut().take(row as usize).for_each(|arc| arc.peer = None);
+    }
+
     pub(super) fn has(&self, peer: Id) -> bool {
         self.arcs.iter().any(|arc| arc.peer == Some(peer))
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.arcs.capacity() * size_of::<Arc>() + self.waiting.capacity() * size_of::<(Token, Id)>()
     }
 }
 
@@ -98,6 +121,9 @@ impl Proto {
         if self.phase != Phase::Member {
             return;
         }
+        if self.config.placement == Placement::PowersOfTwo {
+            return self.fix_fingers(now);
+        }
         self.lay_arcs();
         if !self.lookups.seeks_finger() {
             self.fill_next_arc(now);
@@ -126,13 +152,17 @@ impl Proto {
         if reach <= MIN_RATIO {
             return;
         }
-        let count = (self.config.fingers as f64).min(reach.log2().floor()).max(0.0);
-        let ratio = reach.powf(1.0 / count);
+        let count = (self.config.fingers as f64).min(libm::log2(reach).floor()).max(0.0);
+        // The same on every machine: the platform's own functions may differ in the last bit.
+        let ratio = libm::pow(reach, 1.0 / count);
+        let random = self.config.placement == Placement::RandomMember;
         let unit = (Id::MAX.number() + 1) as f64 / size;
         for index in 0..count as i32 {
-            let nearest = (unit * ratio.powi(index)) as u64;
-            let furthest = (unit * ratio.powi(index + 1)) as u64;
-            let clockwise = self.rng.random();
+            // The owner of a fixed point stands behind it: its arc begins where a random member's ends.
+            let power = if random { index } else { index + 1 };
+            let end = |power: i32| (unit * libm::pow(ratio, f64::from(power))) as u64;
+            let (nearest, furthest) = (end(power), end(power + 1).min(Id::MAX.number()));
+            let clockwise = !random || self.config.routing != Routing::BothWays || self.rng.random();
             self.fingers.arcs.push(Arc { nearest, furthest, clockwise, peer: None });
         }
         let me = self.me;
@@ -154,7 +184,10 @@ impl Proto {
         };
         self.fingers.next = index + 1;
         let arc = self.fingers.arcs[index].clone();
-        let distance = self.rng.random_range(arc.nearest..=arc.furthest.max(arc.nearest));
+        let distance = match self.config.placement {
+            Placement::RandomMember => self.rng.random_range(arc.nearest..=arc.furthest.max(arc.nearest)),
+            Placement::FixedPoint | Placement::PowersOfTwo => arc.nearest,
+        };
         let key = if arc.clockwise { self.me.plus(distance) } else { self.me.minus(distance) };
         self.start_lookup(key, false, Why::Finger(index), None, now);
     }
@@ -163,7 +196,7 @@ impl Proto {
     pub(super) fn on_finger_found(&mut self, index: usize, peer: Id, now: Time) {
         let me = self.me;
         let Some(arc) = self.fingers.arcs.get_mut(index) else { return };
-        if peer == me || !arc.contains(me, peer) {
+        if peer == me || !arc.contains(me, peer) || arc.peer == Some(peer) {
             return;
         }
         arc.peer = Some(peer);
@@ -176,6 +209,9 @@ impl Proto {
 
     /// A peer that was asked to be a finger named another instead. Whether that one is dialled now.
     pub(super) fn finger_alternative(&mut self, peer: Id, now: Time) -> bool {
+        if self.config.placement == Placement::PowersOfTwo {
+            return false;
+        }
         let me = self.me;
         let Some(index) = self.fingers.arcs.iter().position(|arc| arc.peer.is_none() && arc.contains(me, peer)) else {
             return false;

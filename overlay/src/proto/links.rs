@@ -4,9 +4,20 @@ use super::timer::Time;
 use crate::id::Id;
 use crate::wire::{Purpose, Role};
 
-/// Names one link of one node; never used again for another.
+/// Names one link of one node; given to another only after 65,535 further links.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LinkId(pub u32);
+
+impl LinkId {
+    fn new(number: u16, place: u16) -> Self {
+        LinkId(u32::from(number) << 16 | u32::from(place))
+    }
+
+    /// The place of the link in the node's table: below the budget of links, and no other link's at the same time.
+    pub const fn place(self) -> usize {
+        self.0 as usize & 0xffff
+    }
+}
 
 /// How the two ends of a link that is being set up speak to each other.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -88,18 +99,24 @@ pub(super) struct Step {
     pub(super) direct: bool,
 }
 
+/// Places that the table grows by: a node seldom has a use for twice as many as it had.
+const GROWTH: usize = 4;
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Links {
     places: Vec<Option<Link>>,
     /// Sorted.
     reach: Vec<Reach>,
+    /// Places that are taken.
+    taken: usize,
     max: usize,
-    next_id: u32,
+    /// Links so far, modulo 2^16.
+    count: u16,
 }
 
 impl Links {
     pub(super) fn new(max: usize) -> Self {
-        Links { places: Vec::new(), reach: Vec::new(), max, next_id: 0 }
+        Links { places: Vec::new(), reach: Vec::new(), taken: 0, max, count: 0 }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Link> + Clone {
@@ -120,7 +137,7 @@ impl Links {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.iter().count()
+        self.taken
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -136,11 +153,11 @@ impl Links {
     }
 
     pub(super) fn get(&self, id: LinkId) -> Option<&Link> {
-        self.iter().find(|link| link.id == id)
+        self.at(id.place()).filter(|link| link.id == id)
     }
 
     pub(super) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
-        self.iter_mut().find(|link| link.id == id)
+        self.places.get_mut(id.place())?.as_mut().filter(|link| link.id == id)
     }
 
     pub(super) fn to(&self, peer: Id) -> Option<&Link> {
@@ -152,7 +169,8 @@ impl Links {
     }
 
     pub(super) fn open_to(&self, peer: Id) -> Option<&Link> {
-        self.to(peer).filter(|link| link.is_open())
+        let reached = self.reach[self.reach_from(peer)..].iter().take_while(|reach| reach.id() == peer);
+        reached.filter_map(|reach| self.at(reach.place())).find(|link| link.peer == peer && link.is_open())
     }
 
     pub(super) fn is_open_to(&self, peer: Id) -> bool {
@@ -162,37 +180,54 @@ impl Links {
     /// Takes a place. The caller has made room.
     pub(super) fn insert(&mut self, link: impl FnOnce(LinkId) -> Link) -> LinkId {
         debug_assert!(!self.is_full(), "room was made before a place is taken");
-        let id = LinkId(self.next_id);
-        self.next_id = self.next_id.wrapping_add(1);
-        let link = Some(link(id));
-        match self.places.iter_mut().find(|place| place.is_none()) {
-            Some(place) => *place = link,
-            None => self.places.push(link),
-        }
+        let place = self.places.iter().position(Option::is_none).unwrap_or_else(|| {
+            if self.places.len() == self.places.capacity() {
+                self.places.reserve_exact(GROWTH);
+            }
+            self.places.push(None);
+            self.places.len() - 1
+        });
+        let id = LinkId::new(self.count, place as u16);
+        self.count = self.count.wrapping_add(1);
+        self.taken += 1;
+        self.places[place] = Some(link(id));
         id
     }
 
     pub(super) fn remove(&mut self, id: LinkId) -> Option<Link> {
-        let place = self.place_of(id)?;
+        self.get(id)?;
+        let place = id.place();
         self.reach.retain(|reach| reach.place() != place);
+        self.taken -= 1;
         self.places[place].take()
     }
 
-    /// Notes whom a link leads to: the peer itself and, from its own list, its neighbours.
+    /// Notes whom an open link leads to: the peer itself and, from its own list, its neighbours.
     pub(super) fn set_reach(&mut self, id: LinkId, me: Id, neighbours: &[Id]) {
-        let Some(place) = self.place_of(id) else { return };
-        let Some(peer) = self.at(place).map(|link| link.peer) else { return };
-        self.reach.retain(|reach| reach.place() != place);
-        let others = neighbours.iter().filter(|&&id| id != me && id != peer);
-        self.reach.extend(others.chain([&peer]).map(|&id| Reach::new(id, place)));
-        self.reach.sort_unstable();
-        self.reach.dedup();
+        let Some(peer) = self.get(id).map(|link| link.peer) else { return };
+        let place = id.place();
+        let others = neighbours.iter().copied().filter(|&id| id != me && id != peer);
+        let mut new: Vec<Reach> = others.chain([peer]).map(|id| Reach::new(id, place)).collect();
+        new.sort_unstable();
+        new.dedup();
+        let old = self.reach.iter().filter(|reach| reach.place() == place).count();
+        // A table of the exact size, for it is most of what a node remembers.
+        let mut merged = Vec::with_capacity(self.reach.len() - old + new.len());
+        let mut new = new.into_iter().peekable();
+        for &kept in self.reach.iter().filter(|reach| reach.place() != place) {
+            while let Some(reach) = new.next_if(|&reach| reach < kept) {
+                merged.push(reach);
+            }
+            merged.push(kept);
+        }
+        merged.extend(new);
+        self.reach = merged;
     }
 
     /// The ids of members that can be reached in one step or two, from `from` clockwise or counter-clockwise, each once.
     pub(super) fn reachable(&self, from: Id, clockwise: bool) -> impl Iterator<Item = Id> {
         let length = self.reach.len();
-        let start = self.reach.partition_point(|reach| reach.id() < from);
+        let start = self.reach_from(from);
         let mut last = None;
         (0..length)
             .map(move |i| if clockwise { (start + i) % length } else { (start + length - 1 - i) % length })
@@ -204,25 +239,25 @@ impl Links {
             .filter(move |&id| last.replace(id) != Some(id))
     }
 
-    /// The link that promises to come nearest to `target`, among those that `eligible` allows; it is asked about each link
-    /// and the id that the link leads to. O(log n) when the first candidate is allowed.
-    pub(super) fn nearest(&self, target: Id, eligible: impl Fn(&Link, Id) -> bool) -> Option<Step> {
+    /// The link that promises to come nearest to `target`, on either side or `clockwise` only, among those that `eligible`
+    /// allows; it is asked about each link and the id that the link leads to. O(log n) when the first candidate is allowed.
+    pub(super) fn nearest(&self, target: Id, clockwise: bool, eligible: impl Fn(&Link, Id) -> bool) -> Option<Step> {
         let length = self.reach.len();
-        let start = self.reach.partition_point(|reach| reach.id() < target);
+        let start = self.reach_from(target);
         let (mut up, mut down) = (0, 0);
         let mut best: Option<Step> = None;
         while up + down < length {
             let above = self.reach[(start + up) % length];
             let below = self.reach[(start + length - 1 - down) % length];
             let (rise, fall) = (target.clockwise_to(above.id()), below.id().clockwise_to(target));
-            let reach = if rise <= fall {
+            let reach = if rise == 0 || (rise <= fall && !clockwise) {
                 up += 1;
                 above
             } else {
                 down += 1;
                 below
             };
-            let promise = reach.id().distance(target);
+            let promise = if clockwise { reach.id().clockwise_to(target) } else { reach.id().distance(target) };
             if best.is_some_and(|best| best.promise < promise) {
                 break;
             }
@@ -250,7 +285,27 @@ impl Links {
         self.reach.len().hash(hasher);
     }
 
+    #[cfg(feature = "model")]
     pub(super) fn place_of(&self, id: LinkId) -> Option<usize> {
-        self.places.iter().position(|place| place.as_ref().is_some_and(|link| link.id == id))
+        self.get(id).map(|link| link.id.place())
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.places.capacity() * size_of::<Option<Link>>() + self.reach.capacity() * size_of::<Reach>()
+    }
+
+    /// The index of the first entry at `id` or after it. A search by eighths rather than halves: the looks of one round do not
+    /// wait for each other, and in a simulator with a million nodes each of them is a cache miss.
+    fn reach_from(&self, id: Id) -> usize {
+        let sought = Reach::new(id, 0);
+        let mut range = 0..self.reach.len();
+        while range.len() >= 8 {
+            let step = range.len() / 8;
+            let before = (1..8).filter(|i| self.reach[range.start + i * step] < sought).count();
+            let start = range.start + before * step;
+            range = start..if before < 7 { start + step } else { range.end };
+        }
+        range.start + self.reach[range].partition_point(|&reach| reach < sought)
     }
 }

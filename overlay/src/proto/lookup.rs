@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use super::links::{Link, LinkId};
 use super::timer::{Time, Timer};
-use super::{Output, Phase, Proto};
+use super::{Hop, Output, Phase, Proto};
 use crate::id::Id;
-use crate::wire::{Flags, Found, Frame, Header, Message, RingView, TTL, Trace, kind};
+use crate::wire::{Flags, Found, Frame, Header, Message, RingView, TTL, Trace, Via, kind};
 use rand::RngExt;
 
 /// Lookups and traces under way at most, the protocol's own among them.
 const MAX_LOOKUPS: usize = 128;
+
+/// First hops that a lookup remembers to have tried at most; where there are fewer, it begins again.
+const MAX_TRIED: usize = 32;
 
 /// How long a trace may take.
 const TRACE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -93,7 +96,8 @@ struct Lookup {
     why: Why,
     /// Ask this neighbour, whatever the tables say.
     over: Option<(LinkId, Id)>,
-    first_hop: Option<LinkId>,
+    /// First hops that gave no answer.
+    tried: Vec<LinkId>,
     tries_left: u8,
     deadline: Time,
 }
@@ -135,14 +139,27 @@ impl Lookups {
             (names.of(lookup.request), lookup.key, lookup.before, lookup.why, lookup.tries_left).hash(hasher);
             let place = |link: LinkId| links.name_of(link);
             lookup.over.map(|(link, peer)| (place(link), peer)).hash(hasher);
-            lookup.first_hop.map(place).hash(hasher);
+            lookup.tried.len().hash(hasher);
+            lookup.tried.iter().for_each(|&link| place(link).hash(hasher));
         }
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        let tried: usize = self.0.iter().map(|lookup| lookup.tried.capacity()).sum();
+        self.0.capacity() * size_of::<Lookup>() + tried * size_of::<LinkId>()
     }
 
     fn take(&mut self, request: u32, trace: bool) -> Option<Lookup> {
         let is = |lookup: &Lookup| lookup.request == request && matches!(lookup.why, Why::Trace(_)) == trace;
         let at = self.0.iter().position(is)?;
-        Some(self.0.swap_remove(at))
+        Some(self.remove(at))
+    }
+
+    fn remove(&mut self, at: usize) -> Lookup {
+        let lookup = self.0.swap_remove(at);
+        self.0.shrink_to(self.0.len() * 2);
+        lookup
     }
 }
 
@@ -198,7 +215,7 @@ impl Proto {
             before,
             why,
             over,
-            first_hop: None,
+            tried: Vec::new(),
             tries_left: tries - 1,
             deadline,
         });
@@ -210,23 +227,31 @@ impl Proto {
         let Some(lookup) = self.lookups.0.iter_mut().find(|lookup| lookup.request == request) else { return };
         // The link may have closed since the last try.
         lookup.over = lookup.over.filter(|&(link, _)| self.links.get(link).is_some_and(Link::is_open));
-        let lookup = lookup.clone();
-        let message = Message::Find(request);
-        let flags = Self::key_flags(lookup.before);
-        let first_hop = match lookup.over {
+        let (over, key, flags) = (lookup.over, lookup.key, Self::key_flags(lookup.before));
+        let mut tried = std::mem::take(&mut lookup.tried);
+        let mut header = self.header(kind::FIND, key, None, flags);
+        let hop = match over {
             Some((link, through)) => {
-                let header = self.header(kind::FIND, lookup.key, None, flags);
                 // Answers cannot be routed to this node by another ring: they come back through the neighbour that was asked.
-                let via = Some(crate::wire::Via { to: through, answer: through });
-                let header = Header { ttl: TTL - 1, via, ..header };
-                self.outputs.push_back(Output::Send { link, frame: Frame { header, message } });
-                Some(link)
+                header.via = Some(Via { to: through, answer: through });
+                Hop::Forward(link)
             }
-            None => self.send_avoiding(lookup.key, None, flags, message, lookup.first_hop, now),
+            None => self.first_hop(&mut header, &tried),
         };
-        if let Some(lookup) = self.lookups.0.iter_mut().find(|lookup| lookup.request == request) {
-            lookup.first_hop = first_hop;
+        if let Hop::Forward(link) = hop {
+            if header.via.is_none() && !tried.is_empty() {
+                // The answer takes another way, too: the last one may have been lost on its way back.
+                header.via = self.links.get(link).map(|link| Via { to: key, answer: link.peer });
+            }
+            if tried.contains(&link) || tried.len() == MAX_TRIED {
+                tried.clear();
+            }
+            tried.push(link);
         }
+        if let Some(lookup) = self.lookups.0.iter_mut().find(|lookup| lookup.request == request) {
+            lookup.tried = tried;
+        }
+        self.start(hop, Frame { header, message: Message::Find(request) }, now);
     }
 
     /// Somebody looks up a key that this node owns, or stands before.
@@ -261,6 +286,7 @@ impl Proto {
         let is = |lookup: &Lookup| lookup.key == peer && matches!(lookup.why, Why::Trace(_));
         let failed: Vec<Why> = self.lookups.0.iter().filter(|&lookup| is(lookup)).map(|lookup| lookup.why).collect();
         self.lookups.0.retain(|lookup| !is(lookup));
+        self.lookups.0.shrink_to_fit();
         failed.into_iter().for_each(|why| self.lookup_failed(why, peer, error));
     }
 
@@ -270,7 +296,7 @@ impl Proto {
         for request in late {
             let Some(at) = self.lookups.0.iter().position(|lookup| lookup.request == request) else { continue };
             if self.lookups.0[at].tries_left == 0 {
-                let lookup = self.lookups.0.swap_remove(at);
+                let lookup = self.lookups.remove(at);
                 self.lookup_failed(lookup.why, lookup.key, LookupError::TimedOut);
                 continue;
             }
@@ -312,7 +338,7 @@ mod tests {
     fn member_among(others: &[Id]) -> Proto {
         let now = Time(0);
         // The others do not answer pings.
-        let config = Config { heartbeat_every: Duration::ZERO, ..Config::default() };
+        let config = Config { heartbeat_every: Duration::ZERO, lookup_tries: 8, ..Config::default() };
         let mut proto = Proto::new(Id::new(100), config, 1, now);
         proto.handle(Input::Members { found: true, members: Vec::new() }, now);
         for &from in others {
@@ -353,6 +379,42 @@ mod tests {
         outputs(&mut proto);
         let (other, _) = lookup_over(&mut proto, Some(link));
         assert_ne!(other, link);
+    }
+
+    #[test]
+    fn every_try_of_a_lookup_takes_another_first_hop_there_and_back() {
+        let neighbours: Vec<Id> = (2..10).map(|hundred| Id::new(hundred * 100)).collect();
+        let mut proto = member_among(&neighbours);
+        // By then the ring knows the newcomer, and answers need no way of their own.
+        let now = Time(3_000_000);
+        proto.handle_timeout(now);
+        outputs(&mut proto);
+        proto.handle(Input::Lookup { token: Token(1), key: Id::new(450) }, now);
+        let (mut first_hops, mut answered_through) = (Vec::new(), Vec::new());
+        let mut failed = false;
+        while !failed {
+            for output in outputs(&mut proto) {
+                match output {
+                    Output::Send { link, frame }
+                        if frame.header.kind == kind::FIND && frame.header.dst != proto.id() =>
+                    {
+                        first_hops.push(link);
+                        answered_through.extend(frame.header.answer_through());
+                    }
+                    Output::Answer { token: Token(1), .. } => failed = true,
+                    _ => {}
+                }
+            }
+            let due = proto.poll_timeout().expect("a lookup is under way");
+            proto.handle_timeout(due);
+        }
+        let peer = |link: &LinkId| proto.peers().find(|peer| peer.link == *link).map(|peer| peer.id);
+        let peers: Vec<Id> = first_hops.iter().filter_map(peer).collect();
+        assert_eq!(peers[0], Id::new(500), "the best first");
+        assert_eq!(answered_through, peers[1..], "each answer comes back by the first hop");
+        first_hops.sort_unstable();
+        first_hops.dedup();
+        assert_eq!(first_hops.len(), 8, "of 8 tries: {peers:?}");
     }
 
     #[test]

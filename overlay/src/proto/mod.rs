@@ -2,13 +2,14 @@
 //!
 //! **The contract.** Feed one [`Input`] with [`Proto::handle`], or let time pass with [`Proto::handle_timeout`] when
 //! [`Proto::poll_timeout`] is due; then call [`Proto::poll_output`] until it gives `None`, and carry each [`Output`] out in
-//! that order. Time never runs backwards. Two runs with one seed and the same inputs are identical, byte for byte.
+//! that order; or, where many nodes share one buffer, with [`Proto::swap_outputs`]. Time never runs backwards. Two runs with one seed and the same inputs are identical, byte for byte.
 //!
 //! The simulator, the native node and the browser run this type. It follows Chord (Stoica et al., SIGCOMM 2001) as corrected
 //! by Pamela Zave ("Reasoning about identifier spaces: how to make Chord correct", IEEE TSE 2017), under a hard budget of
 //! links that are used in both directions. Each part has a file: `ring`, `join`, `dial`, `links`, `fingers`, `route`,
-//! `lookup`, `liveness`.
+//! `lookup`, `liveness`; and `chord` is the paper's own routing, to compare with.
 
+mod chord;
 mod config;
 mod dial;
 mod fingers;
@@ -25,12 +26,13 @@ mod timer;
 pub mod untimed;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand_pcg::Pcg32;
 use serde::Serialize;
 
-pub use config::Config;
+pub use config::{Config, Placement, Routing};
 pub use fingers::Finger;
 #[cfg(feature = "known-bugs")]
 pub use known_bug::KnownBug;
@@ -254,7 +256,7 @@ pub struct Stats {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Proto {
     me: Id,
-    config: Config,
+    config: Arc<Config>,
     rng: Pcg32,
     phase: Phase,
     joining: Joining,
@@ -270,8 +272,9 @@ pub struct Proto {
 
 impl Proto {
     /// A node that has not heard of any ring. It begins by asking the signalling server for members.
-    pub fn new(me: Id, config: Config, seed: u64, now: Time) -> Self {
-        let config = config.bounded();
+    /// Many nodes may share their settings.
+    pub fn new(me: Id, config: impl Into<Arc<Config>>, seed: u64, now: Time) -> Self {
+        let config = Config::bounded(config.into());
         let mut proto = Proto {
             me,
             rng: Pcg32::seed_from_u64(seed),
@@ -343,6 +346,13 @@ impl Proto {
         self.outputs.pop_front()
     }
 
+    /// Exchanges the queue of outputs, so that whoever runs many nodes lends one buffer to all instead of having each keep its
+    /// own: swap an empty buffer in, give *one* input or timeout, swap again, and carry out what the buffer then holds, in its
+    /// order. What [`Proto::new`] puts out is in the node's own queue: drain that first.
+    pub fn swap_outputs(&mut self, buffer: &mut VecDeque<Output>) {
+        std::mem::swap(&mut self.outputs, buffer);
+    }
+
     /// The id of this node.
     pub fn id(&self) -> Id {
         self.me
@@ -384,6 +394,20 @@ impl Proto {
     /// The settings, as brought into their bounds.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Bytes that this node takes: itself and its tables, with the room that they keep for more.
+    pub fn memory(&self) -> usize {
+        let outputs = self.outputs.capacity() * size_of::<Output>();
+        let tables = [
+            self.ring.memory(),
+            self.links.memory(),
+            self.failed.memory(),
+            self.fingers.memory(),
+            self.lookups.memory(),
+            outputs,
+        ];
+        size_of::<Proto>() + tables.into_iter().sum::<usize>()
     }
 
     /// The counters.
@@ -479,31 +503,22 @@ impl Proto {
     }
 
     /// Sends a message over the ring: to a peer, or with [`Flags::KEY`] to a point of the ring.
-    fn send_to(&mut self, dst: Id, via: Option<Id>, flags: Flags, message: Message, now: Time) -> Option<LinkId> {
-        self.send_avoiding(dst, via, flags, message, None, now)
+    fn send_to(&mut self, dst: Id, via: Option<Id>, flags: Flags, message: Message, now: Time) {
+        let mut header = self.header(message.kind(), dst, via, flags);
+        let hop = self.first_hop(&mut header, &[]);
+        self.start(hop, Frame { header, message }, now);
     }
 
-    /// The same, but not by this link first. Gives the link that was taken.
-    fn send_avoiding(
-        &mut self,
-        dst: Id,
-        via: Option<Id>,
-        flags: Flags,
-        message: Message,
-        avoid: Option<LinkId>,
-        now: Time,
-    ) -> Option<LinkId> {
-        let mut header = self.header(message.kind(), dst, via, flags);
-        match self.first_hop(&mut header, avoid) {
-            Hop::Deliver => self.deliver(Frame { header, message }, now),
+    /// Does with a frame of this node's own what the router says.
+    fn start(&mut self, hop: Hop, mut frame: Frame, now: Time) {
+        match hop {
+            Hop::Deliver => self.deliver(frame, now),
             Hop::Forward(link) => {
-                header.ttl -= 1;
-                self.outputs.push_back(Output::Send { link, frame: Frame { header, message } });
-                return Some(link);
+                frame.header.ttl -= 1;
+                self.outputs.push_back(Output::Send { link, frame });
             }
-            Hop::Drop(reason) => self.report(&header, reason, now),
+            Hop::Drop(reason) => self.report(&frame.header, reason, now),
         }
-        None
     }
 
     /// Sends a message to the neighbour at the other end of a link.

@@ -22,6 +22,9 @@ use crate::wire::{Message, Neighbours, Purpose, RingView, Role};
 /// Neighbours on each side that a node holds links to.
 pub(super) const NEAR: usize = 2;
 
+/// Neighbours on each side that were dialled in vain before and are dialled beside the others, at most.
+const MAX_DOUBTFUL: usize = 2;
+
 /// Hints kept between two reconciliations at most.
 const MAX_HINTS: usize = 16;
 
@@ -34,9 +37,9 @@ const CHECKS_PER_SAMPLE: u32 = 3;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Ring {
     /// The nearest first, at most [`NEAR`].
-    pub(super) predecessors: Vec<Id>,
+    pub(super) predecessors: Box<[Id]>,
     /// The nearest first.
-    pub(super) successors: Vec<Id>,
+    pub(super) successors: Box<[Id]>,
     /// Nodes that may be nearer, and the member of another ring through which to reach them.
     hints: Vec<(Id, Option<Id>)>,
     /// What the neighbours were last told of: their answer may be due.
@@ -81,9 +84,9 @@ impl Ring {
     }
 
     pub(super) fn replace(&mut self, predecessors: Vec<Id>, successors: Vec<Id>) {
-        if self.predecessors != predecessors || self.successors != successors {
-            self.predecessors = predecessors;
-            self.successors = successors;
+        if *self.predecessors != predecessors || *self.successors != successors {
+            self.predecessors = predecessors.into();
+            self.successors = successors.into();
             self.changed = true;
             self.unsettled = true;
         }
@@ -92,7 +95,13 @@ impl Ring {
     #[cfg(feature = "known-bugs")]
     fn remove_successor(&mut self, id: Id) {
         let rest = self.successors.iter().copied().filter(|&entry| entry != id).collect();
-        self.replace(self.predecessors.clone(), rest);
+        self.replace(self.predecessors.to_vec(), rest);
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        (self.predecessors.len() + self.successors.len()) * size_of::<Id>()
+            + self.hints.capacity() * size_of::<(Id, Option<Id>)>()
     }
 
     fn remove(&mut self, id: Id) {
@@ -118,8 +127,8 @@ impl Proto {
     pub(super) fn view(&self) -> RingView {
         RingView {
             member: self.phase == Phase::Member,
-            predecessors: self.ring.predecessors.clone(),
-            successors: self.ring.successors.clone(),
+            predecessors: self.ring.predecessors.to_vec(),
+            successors: self.ring.successors.to_vec(),
         }
     }
 
@@ -142,24 +151,27 @@ impl Proto {
                 self.ring.hint(id, None);
             }
         }
-        let successors = self.stabilized(peer, &view);
-        let predecessors = self.rectified(peer, &view);
-        self.ring.replace(predecessors, successors);
+        let (predecessors, successors) = (self.rectified(peer, &view), self.stabilized(peer, &view));
+        if predecessors.is_some() || successors.is_some() {
+            let predecessors = predecessors.unwrap_or_else(|| self.ring.predecessors.to_vec());
+            let successors = successors.unwrap_or_else(|| self.ring.successors.to_vec());
+            self.ring.replace(predecessors, successors);
+        }
     }
 
     /// The successor list after hearing `peer`: its list behind it, when it is the first live successor or nearer than that.
-    fn stabilized(&self, peer: Id, view: &RingView) -> Vec<Id> {
+    fn stabilized(&self, peer: Id, view: &RingView) -> Option<Vec<Id>> {
         let copied = [peer].into_iter().chain(view.successors.iter().copied());
         let old = &self.ring.successors;
         match self.live_successor() {
             Some(live) if live == peer => {
                 let not_live = old.iter().copied().take_while(|&id| id != peer);
-                self.successor_list(not_live.chain(copied))
+                Some(self.successor_list(not_live.chain(copied)))
             }
-            Some(live) if !peer.is_between(self.me, live) => old.clone(),
+            Some(live) if !peer.is_between(self.me, live) => None,
             // Behind the last, it would leave out those between: a list that goes on beyond what it knows is worse than a short one.
-            None if old.last().is_some_and(|&last| !peer.is_between(self.me, last) && peer != last) => old.clone(),
-            _ => self.successor_list(copied.chain(old.iter().copied())),
+            None if old.last().is_some_and(|&last| !peer.is_between(self.me, last) && peer != last) => None,
+            _ => Some(self.successor_list(copied.chain(old.iter().copied()))),
         }
     }
 
@@ -168,17 +180,16 @@ impl Proto {
         self.ring.successors.iter().copied().find(|&id| self.links.open_to(id).is_some_and(|link| link.member))
     }
 
-    fn rectified(&self, peer: Id, view: &RingView) -> Vec<Id> {
-        let behind = view.predecessors.iter().copied().filter(|&id| id != self.me && id != peer);
+    /// The predecessors after hearing `peer`, when it is the predecessor or believes to be and is right.
+    fn rectified(&self, peer: Id, view: &RingView) -> Option<Vec<Id>> {
+        // Whoever stands behind this node in a list has gone once around the ring: its own word comes back, dead nodes and all.
+        let behind = view.predecessors.iter().copied().take_while(|&id| id != self.me).filter(|&id| id != peer);
         let old = self.ring.predecessor();
         let believes = view.successors.first() == Some(&self.me);
         let nearer = old.is_none_or(|old| peer.is_between(old, self.me) || !self.links.is_open_to(old));
         #[cfg(feature = "known-bugs")]
         let nearer = nearer && (!self.has(super::KnownBug::NotifyWithoutRectify) || self.was_notified_in_2001(peer));
-        if old == Some(peer) || (believes && nearer) {
-            return [peer].into_iter().chain(behind).take(NEAR).collect();
-        }
-        self.ring.predecessors.clone()
+        (old == Some(peer) || (believes && nearer)).then(|| [peer].into_iter().chain(behind).take(NEAR).collect())
     }
 
     /// The ids in the order in which they follow this node, without those known to be gone, cut to the list's length.
@@ -191,19 +202,20 @@ impl Proto {
         list
     }
 
-    /// Whether `id` is nearer than the second neighbour on either side.
+    /// Whether `id` is nearer than the last neighbour on either side that is to have a link.
     fn is_nearer(&self, id: Id) -> bool {
-        let than = |list: &[Id], distance: &dyn Fn(Id) -> u64| {
-            list.get(NEAR - 1).is_none_or(|&second| distance(id) < distance(second)) && !list.contains(&id)
+        let than = |list: &[Id], linked: usize, distance: &dyn Fn(Id) -> u64| {
+            list.get(linked - 1).is_none_or(|&last| distance(id) < distance(last)) && !list.contains(&id)
         };
-        than(&self.ring.successors, &|id| self.me.clockwise_to(id))
-            || than(&self.ring.predecessors, &|id| id.clockwise_to(self.me))
+        than(&self.ring.successors, self.config.linked_successors, &|id| self.me.clockwise_to(id))
+            || than(&self.ring.predecessors, NEAR, &|id| id.clockwise_to(self.me))
     }
 
     /// A neighbour told whom it has links to.
     pub(super) fn on_neighbours(&mut self, link: LinkId, list: &Neighbours, now: Time) {
         if self.links.get(link).is_some_and(|link| link.role == Role::Member) {
-            self.links.set_reach(link, self.me, &list.ids);
+            let reach = if self.config.lookahead { &list.ids[..] } else { &[] };
+            self.links.set_reach(link, self.me, reach);
             self.set_member(link, list.member, now);
             self.ring.unsettle();
         }
@@ -228,7 +240,7 @@ impl Proto {
         if self.ring.successor() == Some(peer) {
             let rest = self.ring.successors.iter().chain(&view.successors).copied().filter(|&id| id != peer);
             let successors = self.successor_list(rest);
-            self.ring.replace(self.ring.predecessors.clone(), successors);
+            self.ring.replace(self.ring.predecessors.to_vec(), successors);
         }
         for &id in view.predecessors.iter().chain(&view.successors).filter(|&&id| id != self.me) {
             self.ring.hint(id, None);
@@ -257,7 +269,7 @@ impl Proto {
         if std::mem::take(&mut self.ring.unsettled) && (self.phase == Phase::Member || self.joining.placed) {
             self.dial_nearest(now);
         }
-        self.ring.hints.clear();
+        self.ring.hints = Vec::new();
         if std::mem::take(&mut self.ring.changed) {
             self.tell_ring();
         }
@@ -266,15 +278,13 @@ impl Proto {
     fn dial_nearest(&mut self, now: Time) {
         let hints = std::mem::take(&mut self.ring.hints);
         for clockwise in [true, false] {
-            for id in self.nearest(clockwise, &hints) {
+            for (place, id) in self.nearest(clockwise, &hints).into_iter().enumerate() {
                 let through = hints.iter().find(|&&(hint, _)| hint == id).and_then(|&(_, through)| through);
                 let route = through.map_or(Route::Ring(None), Route::Through);
                 self.want(id, Purpose::Ring, route, now);
                 // A nearer node with a link is not in the list yet: only its own word brings it there.
-                let unheard = self
-                    .links
-                    .open_to(id)
-                    .filter(|link| link.member && clockwise && !self.ring.successors.contains(&id));
+                let asks = clockwise && place < NEAR && self.config.repair_at_once;
+                let unheard = self.links.open_to(id).filter(|link| link.member && asks && self.would_list(id));
                 if let Some(link) = unheard.map(|link| link.id)
                     && self.ring.asked.len() < NEAR
                     && !self.ring.asked.contains(&id)
@@ -286,16 +296,32 @@ impl Proto {
         }
     }
 
+    /// Whether the word of this node would bring it into the list. One behind the live successor comes with that one's list: to
+    /// ask it would change nothing, and its answer make this node ask again.
+    fn would_list(&self, id: Id) -> bool {
+        let nearer = self.live_successor().is_none_or(|live| id.is_between(self.me, live));
+        let old = &self.ring.successors;
+        nearer && !old.contains(&id) && self.successor_list(old.iter().copied().chain([id])).contains(&id)
+    }
+
     /// The nearest nodes on one side that are not known to be gone, linked or not.
     fn nearest(&self, clockwise: bool, hints: &[(Id, Option<Id>)]) -> Vec<Id> {
+        let count = if clockwise { self.config.linked_successors } else { NEAR };
         let usable = |&id: &Id| id != self.me && (!self.failed.has(id) || self.links.to(id).is_some());
         let listed = self.ring.successors.iter().chain(&self.ring.predecessors).copied();
         let hinted = hints.iter().map(|&(id, _)| id);
-        let reachable = self.links.reachable(self.me, clockwise).filter(usable).take(NEAR);
+        let reachable = self.links.reachable(self.me, clockwise).filter(usable).take(count + MAX_DOUBTFUL);
         let mut ids: Vec<Id> = listed.chain(hinted).filter(usable).chain(reachable).collect();
         ids.sort_unstable_by_key(|&id| if clockwise { self.me.clockwise_to(id) } else { id.clockwise_to(self.me) });
         ids.dedup();
-        ids.truncate(NEAR);
+        // Where one was dialled in vain before, the next is dialled beside it.
+        let mut sure = 0;
+        let surely = |&id: &Id| !self.failed.failed_before(id) || self.links.is_open_to(id);
+        let beyond = ids.iter().position(|id| {
+            sure += usize::from(surely(id));
+            sure == count
+        });
+        ids.truncate(beyond.map_or(count + MAX_DOUBTFUL, |last| (last + 1).min(count + MAX_DOUBTFUL)));
         ids
     }
 
@@ -304,7 +330,7 @@ impl Proto {
         if self.ring.told.replace(now_told) != Some(now_told) {
             self.event(Event::RingChanged { predecessor: now_told.0, successor: now_told.1 });
         }
-        if self.phase != Phase::Member {
+        if self.phase != Phase::Member || !self.config.repair_at_once {
             return;
         }
         let mut near: Vec<Id> = self.ring.close_to_home().collect();
@@ -383,7 +409,8 @@ impl Proto {
     pub(super) fn tell_neighbours(&mut self, link: LinkId) {
         let Some(peer) = self.links.get(link).map(|link| link.peer) else { return };
         let others = self.links.members().map(|link| link.peer).filter(|&id| id != peer);
-        let ids = others.take(crate::wire::MAX_NEIGHBOURS).collect();
+        let count = if self.config.lookahead { crate::wire::MAX_NEIGHBOURS } else { 0 };
+        let ids = others.take(count).collect();
         let list = Neighbours { member: self.phase == Phase::Member, ids };
         self.send_on(link, Message::Neighbours(list));
     }
@@ -394,6 +421,8 @@ impl Proto {
     }
 
     pub(super) fn gossip_soon(&mut self, now: Time) {
-        self.timers.at_latest(Timer::Gossip, now.after(self.config.gossip_delay));
+        if self.config.lookahead {
+            self.timers.at_latest(Timer::Gossip, now.after(self.config.gossip_delay));
+        }
     }
 }

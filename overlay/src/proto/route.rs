@@ -12,9 +12,9 @@
 //! and goes to the best of the links not on it, nearer or not; a node with none left gives it back. As soon as a node
 //! can promise better than the bound, the trail is dropped. The trail bounds the search to [`MAX_TRAIL`] nodes.
 
-use super::links::{Link, LinkId};
+use super::links::{Link, LinkId, Step};
 use super::timer::Time;
-use super::{Phase, Proto};
+use super::{Phase, Proto, Routing};
 use crate::id::Id;
 use crate::wire::{Flags, Header, MAX_TRAIL, Role, kind};
 
@@ -52,7 +52,7 @@ impl Proto {
             link.time = now;
             link.suspect = false;
         }
-        let hop = self.next_hop(header, from);
+        let hop = self.next_hop(header, from.as_slice());
         match hop {
             Hop::Forward(_) if header.ttl == 0 => Hop::Drop(DropReason::Expired),
             Hop::Forward(_) => {
@@ -63,19 +63,31 @@ impl Proto {
         }
     }
 
-    /// The first hop of a frame of this node's own; not over `avoid` while there is another way.
-    pub(super) fn first_hop(&self, header: &mut Header, avoid: Option<LinkId>) -> Hop {
-        if avoid.is_some() {
+    /// The first hop of a frame of this node's own: the best that is not among the `tried`, while there is one.
+    pub(super) fn first_hop(&self, header: &mut Header, tried: &[LinkId]) -> Hop {
+        for detour in [false, true].into_iter().filter(|_| !tried.is_empty()) {
             let mut other = header.clone();
-            if let hop @ Hop::Forward(_) = self.next_hop(&mut other, avoid) {
+            let hop = match (detour, self.config.routing) {
+                (false, _) => self.next_hop(&mut other, tried),
+                (true, Routing::Chord) => break,
+                // Where the way ends at the next node already, a detour may still lead around what is wrong with the link.
+                (true, _) => self.greedy(&mut other, header.target(), tried),
+            };
+            let untried = match hop {
+                Hop::Deliver => true,
+                Hop::Forward(link) => !tried.contains(&link),
+                Hop::Drop(_) => false,
+            };
+            if untried {
                 *header = other;
                 return hop;
             }
         }
-        self.next_hop(header, None)
+        self.next_hop(header, &[])
     }
 
-    fn next_hop(&self, header: &mut Header, from: Option<LinkId>) -> Hop {
+    /// `avoid`: the link that the frame came over, or those that were tried for a frame of this node's own.
+    fn next_hop(&self, header: &mut Header, avoid: &[LinkId]) -> Hop {
         if let Some(via) = header.via.as_mut().filter(|via| via.to == self.me) {
             via.to = header.dst;
             header.bound = Id::MAX.number();
@@ -89,34 +101,41 @@ impl Proto {
             }
         }
         if self.phase != Phase::Member {
-            return self.leave_from_outside(header, from);
+            return self.leave_from_outside(header, avoid);
         }
         let target = header.target();
         let exact = !header.flags.has(Flags::KEY) || target != header.dst;
         if exact && let Some(link) = self.links.open_to(target) {
             return Hop::Forward(link.id);
         }
+        if self.config.routing == Routing::Chord {
+            return self.chord_hop(header, target, exact, avoid);
+        }
         // A neighbour says that it has a link to the target: it knows better than the arcs, which lag behind while nodes join.
-        let promised = || self.links.nearest(target, |link, _| may_forward(link) && Some(link.id) != from);
+        let promised = || self.nearest_step(target, |link, _| may_forward(link) && !avoid.contains(&link.id));
         if exact && header.bound > 0 && promised().is_some_and(|step| step.promise == 0) {
-            return self.greedy(header, target, from);
+            return self.greedy(header, target, avoid);
         }
         #[cfg(feature = "known-bugs")]
-        if let Some(hop) = self.past_target(header, target, exact, from) {
+        if let Some(hop) = self.past_target(header, target, exact, avoid) {
             return hop;
         }
         if let Some(hop) = self.finish(header, target, exact) {
             return hop;
         }
-        self.greedy(header, target, from)
+        self.greedy(header, target, avoid)
+    }
+
+    fn nearest_step(&self, target: Id, eligible: impl Fn(&Link, Id) -> bool) -> Option<Step> {
+        self.links.nearest(target, self.config.routing != Routing::BothWays, eligible)
     }
 
     /// The first hop of a frame of a node that is not a member: by the neighbour that promises best.
-    fn leave_from_outside(&self, header: &mut Header, from: Option<LinkId>) -> Hop {
-        if from.is_some() && header.src != self.me {
+    fn leave_from_outside(&self, header: &mut Header, avoid: &[LinkId]) -> Hop {
+        if !avoid.is_empty() && header.src != self.me {
             return Hop::Drop(DropReason::NotMember);
         }
-        let step = self.links.nearest(header.target(), |link, _| link.member && Some(link.id) != from);
+        let step = self.nearest_step(header.target(), |link, _| link.member && !avoid.contains(&link.id));
         match step.and_then(|step| self.links.at(step.place)) {
             Some(link) => Hop::Forward(link.id),
             None => Hop::Drop(DropReason::NoWay),
@@ -159,18 +178,18 @@ impl Proto {
         }
     }
 
-    fn greedy(&self, header: &mut Header, target: Id, from: Option<LinkId>) -> Hop {
+    fn greedy(&self, header: &mut Header, target: Id, avoid: &[LinkId]) -> Hop {
         let fresh = |link: &Link, leads_to: Id| {
             may_forward(link)
-                && Some(link.id) != from
+                && !avoid.contains(&link.id)
                 && !header.trail.contains(&link.peer)
                 && !header.trail.contains(&leads_to)
         };
         let bound = header.bound;
-        let improves = |step: &super::links::Step| step.promise < bound || (step.direct && step.promise == bound);
+        let improves = |step: &Step| step.promise < bound || (step.direct && step.promise == bound);
         let reliable =
-            self.links.nearest(target, |link, leads_to| !link.suspect && fresh(link, leads_to)).filter(improves);
-        if let Some(step) = reliable.or_else(|| self.links.nearest(target, fresh).filter(improves))
+            self.nearest_step(target, |link, leads_to| !link.suspect && fresh(link, leads_to)).filter(improves);
+        if let Some(step) = reliable.or_else(|| self.nearest_step(target, fresh).filter(improves))
             && let Some(link) = self.links.at(step.place)
         {
             header.bound = step.promise;
@@ -190,7 +209,7 @@ impl Proto {
         if header.trail.len() >= MAX_TRAIL {
             return Hop::Drop(DropReason::NoWay);
         }
-        let onward = self.links.nearest(target, |link, _| may_forward(link) && !header.trail.contains(&link.peer));
+        let onward = self.nearest_step(target, |link, _| may_forward(link) && !header.trail.contains(&link.peer));
         if let Some(link) = onward.and_then(|step| self.links.at(step.place)) {
             return Hop::Forward(link.id);
         }

@@ -54,39 +54,45 @@ impl Timer {
     ];
 }
 
-/// The table of deadlines.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Timers([Option<Time>; Timer::ALL.len()]);
+/// The table of deadlines; [`NEVER`] where none is set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Timers([Time; Timer::ALL.len()]);
+
+const NEVER: Time = Time(u64::MAX);
+
+impl Default for Timers {
+    fn default() -> Self {
+        Timers([NEVER; Timer::ALL.len()])
+    }
+}
 
 impl Timers {
     pub(super) fn set(&mut self, timer: Timer, at: Time) {
-        self.0[timer as usize] = Some(at);
+        self.0[timer as usize] = at;
     }
 
     /// Sets the timer unless it is due sooner already.
     pub(super) fn at_latest(&mut self, timer: Timer, at: Time) {
         let slot = &mut self.0[timer as usize];
-        *slot = Some(slot.map_or(at, |set| set.min(at)));
+        *slot = at.min(*slot);
     }
 
     pub(super) fn stop(&mut self, timer: Timer) {
-        self.0[timer as usize] = None;
+        self.0[timer as usize] = NEVER;
     }
 
     pub(super) fn stop_all(&mut self) {
-        self.0 = Default::default();
+        *self = Timers::default();
     }
 
     pub(super) fn is_set(&self, timer: Timer) -> bool {
-        self.0[timer as usize].is_some()
+        self.0[timer as usize] != NEVER
     }
 
     /// The next deadline, and what it is for.
     pub(super) fn next(&self) -> Option<(Time, Timer)> {
-        Timer::ALL
-            .into_iter()
-            .filter_map(|timer| self.0[timer as usize].map(|at| (at, timer)))
-            .min_by_key(|&(at, _)| at)
+        let timers = Timer::ALL.into_iter().map(|timer| (self.0[timer as usize], timer));
+        timers.min_by_key(|&(at, _)| at).filter(|&(at, _)| at != NEVER)
     }
 
     /// Takes a timer that is due.

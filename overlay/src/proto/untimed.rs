@@ -146,9 +146,7 @@ impl Proto {
         self.ring.hash_untimed(hasher);
         self.links.hash_untimed(names, hasher);
         self.lookups.hash_untimed(&self.links, names, hasher);
-        let mut paused: Vec<(Id, bool)> = self.failed.paused().map(|peer| (peer, self.failed.is_gone(peer))).collect();
-        paused.sort_unstable();
-        paused.hash(hasher);
+        self.failed.hash_untimed(hasher);
         // The others are set whenever what they watch over is there.
         [Timer::Join, Timer::Stabilize, Timer::Gossip, Timer::Check]
             .map(|timer| self.timers.is_set(timer))

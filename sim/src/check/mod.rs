@@ -36,10 +36,11 @@ pub struct CheckArgs {
     #[arg(long, default_value_t = 0)]
     pub from: u64,
     /// Run the scenario of this seed only
-    #[arg(long, conflicts_with_all = ["seeds", "from", "file"])]
+    #[arg(long, conflicts_with_all = ["seeds", "from", "replay"])]
     pub seed: Option<u64>,
     /// Run the scenario in this file only
-    #[arg(long, value_name = "TOML", conflicts_with_all = ["seeds", "from"])]
+    // Not the `file` of the scenarios, which holds settings.
+    #[arg(id = "replay", long = "file", value_name = "TOML", conflicts_with_all = ["seeds", "from"])]
     pub file: Option<PathBuf>,
     /// Run one scenario in so many twice, and compare what happened event by event; 0: none
     #[arg(long, default_value_t = 10)]

@@ -20,8 +20,7 @@ fn ring(seed: u64, count: usize, network: Network) -> World {
 #[test]
 fn the_same_seed_is_the_same_run() {
     for latency in [Latency::Constant(SECOND / 20), Latency::Uniform(SECOND / 100, SECOND / 20), Latency::King] {
-        let slowness = SECOND / 5;
-        let faults = Network { loss: 0.01, failing_links: 0.05, slow_nodes: 0.1, slowness, ..Network::default() };
+        let faults = Network { loss: 0.01, failing_links: 0.05, slow_nodes: 0.1, ..Network::default() };
         let network = Network { latency, ..faults };
         let run = |seed| {
             let mut world = ring(seed, 40, network.clone());

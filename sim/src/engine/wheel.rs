@@ -11,8 +11,9 @@ const SLOT_BITS: u32 = 14;
 const SLOTS: usize = 1 << SLOT_BITS;
 const MASK: u64 = SLOTS as u64 - 1;
 
-/// Emptied slots whose memory is kept for others, at most.
-const MAX_SPARE: usize = 4096;
+/// Emptied slots of the first wheel whose memory is kept for others, at most. The slots of the second differ too much in length:
+/// a near turn's memory would stay with a far one that holds little.
+const MAX_SPARE: usize = 256;
 
 /// Events by the tick at which they are due. The first wheel holds the ticks of the present turn, one a slot, the second the
 /// following turns, one a slot, and what is later waits in a tree.
@@ -27,7 +28,7 @@ pub struct Wheel<T> {
 
 impl<T> Default for Wheel<T> {
     fn default() -> Self {
-        Wheel { now: 0, len: 0, ticks: Ring::new(), turns: Ring::new(), later: BTreeMap::new() }
+        Wheel { now: 0, len: 0, ticks: Ring::new(MAX_SPARE), turns: Ring::new(0), later: BTreeMap::new() }
     }
 }
 
@@ -40,6 +41,11 @@ impl<T> Wheel<T> {
     /// Whether nothing is left to happen.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Bytes that the queues take, with the room that they keep for more.
+    pub fn memory(&self) -> usize {
+        self.ticks.memory() + self.turns.memory()
     }
 
     /// Puts an event in. What should have happened before the present tick happens in it.
@@ -108,11 +114,18 @@ struct Ring<T> {
     /// A bit a slot.
     used: Vec<u64>,
     spare: Vec<VecDeque<T>>,
+    max_spare: usize,
 }
 
 impl<T> Ring<T> {
-    fn new() -> Self {
-        Ring { slots: (0..SLOTS).map(|_| VecDeque::new()).collect(), used: vec![0; SLOTS / 64], spare: Vec::new() }
+    fn new(max_spare: usize) -> Self {
+        let slots = (0..SLOTS).map(|_| VecDeque::new()).collect();
+        Ring { slots, used: vec![0; SLOTS / 64], spare: Vec::new(), max_spare }
+    }
+
+    fn memory(&self) -> usize {
+        let room: usize = self.slots.iter().chain(&self.spare).map(VecDeque::capacity).sum();
+        room * size_of::<T>() + self.slots.len() * size_of::<VecDeque<T>>()
     }
 
     fn push(&mut self, slot: usize, event: T) {
@@ -132,7 +145,7 @@ impl<T> Ring<T> {
         if queue.is_empty() {
             self.used[slot / 64] &= !(1 << (slot % 64));
             let emptied = std::mem::take(queue);
-            if emptied.capacity() > 0 && self.spare.len() < MAX_SPARE {
+            if emptied.capacity() > 0 && self.spare.len() < self.max_spare {
                 self.spare.push(emptied);
             }
         }

@@ -39,4 +39,9 @@ impl Wires {
     pub(super) fn take_all(&mut self) -> Vec<Wire> {
         std::mem::take(&mut self.0)
     }
+
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.0.capacity() * size_of::<Wire>()
+    }
 }

@@ -1,6 +1,7 @@
 //! The nodes, the network between them, the signalling server, and the loop that lets them run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use atoll::id::Id;
@@ -162,6 +163,8 @@ pub struct World {
     trace: Trace,
     seed: u64,
     ring_changed: bool,
+    /// Lent to whichever node takes an input.
+    outputs: VecDeque<Output>,
     /// The node that took the last input.
     touched: u32,
 }
@@ -186,14 +189,16 @@ impl World {
             trace: Trace::default(),
             seed,
             ring_changed: false,
+            outputs: VecDeque::new(),
             touched: 0,
         }
     }
 
     /// A node with this id more, which begins to join. Gives its index.
-    pub fn add(&mut self, id: Id, config: Config) -> usize {
+    pub fn add(&mut self, id: Id, config: impl Into<Arc<Config>>) -> usize {
         let seed = self.rng.random();
-        let proto = Proto::new(id, config, seed, self.now());
+        let mut proto = Proto::new(id, config, seed, self.now());
+        proto.swap_outputs(&mut self.outputs);
         let at = self.nodes.len();
         let slow = self.network.slow_nodes > 0.0 && self.rng.random_bool(self.network.slow_nodes);
         let place = Place::of(id);
@@ -205,9 +210,10 @@ impl World {
 
     /// `count` nodes with random ids that start at once.
     pub fn start(&mut self, count: usize, config: &Config) {
+        let config = Arc::new(config.clone());
         for _ in 0..count {
             let id = Id::random(&mut self.rng);
-            self.add(id, config.clone());
+            self.add(id, Arc::clone(&config));
         }
     }
 
@@ -229,6 +235,12 @@ impl World {
     /// A number that stands for all that has happened: equal in two runs that did the same.
     pub fn trace_hash(&self) -> u64 {
         self.trace.hash()
+    }
+
+    /// Bytes that the nodes take, and the events that wait.
+    pub fn memory(&self) -> (usize, usize) {
+        let node = |node: &Node| size_of::<Node>() - size_of::<Proto>() + node.proto.memory() + node.wires.memory();
+        (self.nodes.iter().map(node).sum(), self.wheel.memory())
     }
 
     /// The generator that all chance in this world comes from.
@@ -263,10 +275,23 @@ impl World {
 
     /// Gives a node an input.
     pub fn input(&mut self, at: usize, input: Input) {
+        self.feed(at, input);
+        self.drain(at);
+    }
+
+    fn feed(&mut self, at: usize, input: Input) {
         self.counts.events += 1;
         let now = self.now();
-        self.nodes[at].proto.handle(input, now);
-        self.drain(at);
+        self.with_outputs(at, |proto| proto.handle(input, now));
+    }
+
+    /// Lets a node do something; what it wants done is added to [`World::outputs`].
+    fn with_outputs<T>(&mut self, at: usize, act: impl FnOnce(&mut Proto) -> T) -> T {
+        let proto = &mut self.nodes[at].proto;
+        proto.swap_outputs(&mut self.outputs);
+        let result = act(proto);
+        proto.swap_outputs(&mut self.outputs);
+        result
     }
 
     /// Has a node look up the owner of a key.
@@ -277,12 +302,11 @@ impl World {
     /// Has a node send a packet as a native node's driver does: header first.
     pub fn send(&mut self, from: usize, to: Id, packet: Bytes) {
         let now = self.now();
-        let proto = &mut self.nodes[from].proto;
-        let mut header = proto.datagram_header(to, None, true);
-        match proto.route(&mut header, None, now) {
+        let mut header = self.nodes[from].proto.datagram_header(to, None, true);
+        match self.nodes[from].proto.route(&mut header, None, now) {
             Hop::Forward(link) => self.carry(from, link, Frame { header, message: Message::Datagram(packet) }),
             Hop::Deliver => self.note(Happening::Packet { node: from, from: to, packet }),
-            Hop::Drop(reason) => proto.report(&header, reason, now),
+            Hop::Drop(reason) => self.with_outputs(from, |proto| proto.report(&header, reason, now)),
         }
         self.drain(from);
     }
@@ -454,7 +478,7 @@ impl World {
         node.wake = NEVER;
         if node.proto.poll_timeout().is_some_and(|due| due <= now) {
             self.counts.events += 1;
-            node.proto.handle_timeout(now);
+            self.with_outputs(at, |proto| proto.handle_timeout(now));
         }
         self.drain(at);
     }
@@ -471,7 +495,7 @@ impl World {
     /// Carries out what a node wants done.
     fn drain(&mut self, at: usize) {
         self.touched = at as u32;
-        while let Some(output) = self.nodes[at].proto.poll_output() {
+        while let Some(output) = self.outputs.pop_front() {
             match output {
                 Output::Send { link, frame } => self.carry(at, link, frame),
                 Output::Signal { to, dial } => self.signal(at, to, dial),
@@ -598,8 +622,7 @@ impl World {
     /// One end of a link being set up describes itself: by its node and by the number that the node gave the link.
     fn describe_end(&mut self, at: usize, link: LinkId, kind: char, own: LinkId) {
         let description = format!("{kind} {at} {}", own.0);
-        let now = self.now();
-        self.nodes[at].proto.handle(Input::Describe { link, description }, now);
+        self.feed(at, Input::Describe { link, description });
     }
 
     /// An offer or an answer has arrived; with the answer both ends open.

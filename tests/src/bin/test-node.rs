@@ -1,11 +1,13 @@
 //! A process that tests can kill: `test-node server PORT` is a signalling server, `test-node node URL` a node that takes commands,
-//! `test-node leaf URL` one that only visits.
+//! `test-node node URL LINKS FINGERS` one with so many links and own fingers at most, `test-node leaf URL` one that only visits.
 //!
 //! A line on stdin is a command, a line of JSON on stdout each answer:
 //!
 //! - `status`: the node's status.
+//! - `trace PEER`: the nodes on the way to a peer, the peer last; null where no way is found.
 //! - `reach SECONDS PEER…`: dials every peer until each has echoed; says who did not.
 //! - `stream PEER`: sends numbered bytes to a peer and checks what it echoes, until `stop`, which says how it went.
+//! - `slow-stream PEER`: the same, so slowly that the session gets no link of its own.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,6 +22,7 @@ use atoll::{Id, Node};
 use atoll_signalling::{Server, Settings};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// How long one try to reach a peer may take.
@@ -27,6 +30,9 @@ const TRY: Duration = Duration::from_secs(2);
 
 /// Between two pieces of a stream.
 const TICK: Duration = Duration::from_millis(5);
+
+/// The same for a stream that is not busy enough for a direct link: 25 KiB a second, and as much back.
+const SLOW_TICK: Duration = Duration::from_millis(40);
 
 /// Bytes in a piece of a stream.
 const PIECE: usize = 1024;
@@ -38,12 +44,17 @@ async fn main() -> anyhow::Result<()> {
     match arguments[..] {
         ["server", port] => serve(port.parse()?).await,
         ["node", url] => node(url, Config::default()).await,
+        ["node", url, links, fingers] => {
+            let mut config = Config::with_links(links.parse()?);
+            config.fingers = fingers.parse()?;
+            node(url, config).await
+        }
         ["leaf", url] => {
             let mut config = Config::default();
             config.role = Role::Leaf;
             node(url, config).await
         }
-        _ => bail!("usage: test-node server PORT | node URL | leaf URL"),
+        _ => bail!("usage: test-node server PORT | node URL [LINKS FINGERS] | leaf URL"),
     }
 }
 
@@ -71,14 +82,18 @@ async fn node(url: &str, config: Config) -> anyhow::Result<()> {
         let words: Vec<&str> = command.split_whitespace().collect();
         match words[..] {
             ["status"] => say(serde_json::to_value(node.status().await.context("closed")?)?),
+            ["trace", peer] => say(json!({ "hops": node.trace(peer.parse()?).await.ok() })),
             ["reach", seconds, ref peers @ ..] => {
                 say(reach(&node, Duration::from_secs(seconds.parse()?), peers).await?);
             }
-            ["stream", peer] => {
+            [verb @ ("stream" | "slow-stream"), peer] => {
+                let tick = if verb == "stream" { TICK } else { SLOW_TICK };
                 let stop = Arc::new(AtomicBool::new(false));
-                let task = tokio::spawn(run_stream(node.clone(), peer.parse()?, Arc::clone(&stop)));
+                let (flowing, flows) = oneshot::channel();
+                let stream_stops = Arc::clone(&stop);
+                let task = tokio::spawn(run_stream(node.clone(), peer.parse()?, tick, stream_stops, flowing));
                 stream = Some((stop, task));
-                say(json!({ "streaming": peer }));
+                say(json!({ "streaming": peer, "flows": flows.await.is_ok() }));
             }
             ["stop"] => {
                 let (stop, task) = stream.take().context("no stream")?;
@@ -120,8 +135,16 @@ async fn reach(node: &Node, limit: Duration, peers: &[&str]) -> anyhow::Result<V
     Ok(json!({ "failed": failed, "took_ms": start.elapsed().as_millis() as u64 }))
 }
 
-/// Sends until told to stop, checks every byte of the echo, and says how much came back and the longest silence.
-async fn run_stream(node: Node, peer: Id, stop: Arc<AtomicBool>) -> Value {
+/// Sends until told to stop, checks every byte of the echo, and says how much came back and the longest silence. `flowing` hears of
+/// the first byte.
+async fn run_stream(
+    node: Node,
+    peer: Id,
+    tick: Duration,
+    stop: Arc<AtomicBool>,
+    flowing: oneshot::Sender<()>,
+) -> Value {
+    let mut flowing = Some(flowing);
     let socket = match node.dial(peer).await {
         Ok(socket) => socket,
         Err(error) => return json!({ "error": error.to_string() }),
@@ -133,7 +156,7 @@ async fn run_stream(node: Node, peer: Id, stop: Arc<AtomicBool>) -> Value {
             let piece: Vec<u8> = (sent..sent + PIECE as u64).map(byte_at).collect();
             writer.write_all(&piece).await.map_err(|error| error.to_string())?;
             sent += PIECE as u64;
-            tokio::time::sleep(TICK).await;
+            tokio::time::sleep(tick).await;
         }
         writer.shutdown().await.map_err(|error| error.to_string())?;
         Ok::<u64, String>(sent)
@@ -145,6 +168,9 @@ async fn run_stream(node: Node, peer: Id, stop: Arc<AtomicBool>) -> Value {
         match reader.read(&mut piece).await {
             Ok(0) => break None,
             Ok(count) => {
+                if let Some(flowing) = flowing.take() {
+                    let _ = flowing.send(());
+                }
                 intact &= piece[..count].iter().zip(received..).all(|(&byte, at)| byte == byte_at(at));
                 received += count as u64;
                 silence = silence.max(last.elapsed());

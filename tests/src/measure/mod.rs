@@ -3,6 +3,7 @@
 pub mod child;
 mod children;
 mod faults;
+mod kills;
 mod link;
 mod memory;
 mod process;

@@ -169,11 +169,16 @@ impl Driver {
     /// The peer broke the rules: the link ends, everybody else goes on.
     pub(super) fn close_for_cause(&mut self, link: LinkId, cause: &'static str) {
         let Some(open) = self.links.remove(&link) else { return };
-        tracing::warn!(peer = %open.peer.id, cause, "closing a link");
-        *self.counters.closed_for_cause.entry(cause).or_default() += 1;
+        self.count_cause(open.peer.id, cause);
         open.sender.close();
         self.routes.clear();
         self.input(Input::LinkDown { link });
+    }
+
+    /// Notes why a link was closed on which the peer broke the rules.
+    pub(super) fn count_cause(&mut self, peer: Id, cause: &'static str) {
+        tracing::warn!(%peer, cause, "closing a link");
+        *self.counters.closed_for_cause.entry(cause).or_default() += 1;
     }
 }
 

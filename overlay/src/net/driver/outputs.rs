@@ -24,6 +24,9 @@ impl Driver {
     pub(super) fn on_link_closed(&mut self, link: LinkId, reason: CloseReason) {
         let Some(open) = self.links.remove(&link) else { return };
         tracing::debug!(peer = %open.peer.id, %reason, "link closed");
+        if let CloseReason::Protocol(breach) = reason {
+            self.count_cause(open.peer.id, breach.label());
+        }
         self.routes.clear();
         self.input(Input::LinkDown { link });
         self.drain();
@@ -39,6 +42,11 @@ impl Driver {
                     Err(error) => {
                         tracing::debug!(peer = %attempt.peer, %error, "a link did not open");
                         let (peer, reason) = (attempt.peer, error.to_string());
+                        if let SetupError::Hello(error) = &error
+                            && let Some(cause) = error.cause()
+                        {
+                            self.count_cause(peer, cause);
+                        }
                         let _ = self.events.send(match error {
                             SetupError::Hello(_) => NodeEvent::PeerRefused { peer, reason },
                             _ => NodeEvent::LinkFailed { peer, reason },

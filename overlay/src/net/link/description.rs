@@ -132,20 +132,42 @@ impl Description {
     }
 }
 
-/// The SDP text, short and the same for the same fields.
+impl Description {
+    /// The SDP text with this as the limit of messages. What the peer is told is [`MAX_FRAME`]; a WebRTC library that is told of a
+    /// peer with that limit applies it both ways.
+    pub(crate) fn text(&self, max_message: u32) -> String {
+        Text(self, max_message).to_string()
+    }
+}
+
+/// What the peer is told.
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let setup = match self.setup {
+        Text(self, MAX_FRAME as u32).fmt(f)
+    }
+}
+
+/// The SDP text, short and the same for the same fields, with a limit of messages.
+struct Text<'a>(&'a Description, u32);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Text(description, max_message) = self;
+        let setup = match description.setup {
             Setup::ActPass => "actpass",
             Setup::Active => "active",
             Setup::Passive => "passive",
         };
         f.write_str("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n")?;
         f.write_str("m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n")?;
-        write!(f, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\na=ice-options:trickle\r\n", self.ufrag, self.password)?;
-        write!(f, "a=fingerprint:sha-256 {}\r\na=setup:{setup}\r\n", self.fingerprint)?;
-        write!(f, "a=sctp-port:5000\r\na=max-message-size:{MAX_FRAME}\r\n")?;
-        self.candidates.iter().try_for_each(|candidate| write!(f, "a={candidate}\r\n"))
+        write!(
+            f,
+            "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\na=ice-options:trickle\r\n",
+            description.ufrag, description.password
+        )?;
+        write!(f, "a=fingerprint:sha-256 {}\r\na=setup:{setup}\r\n", description.fingerprint)?;
+        write!(f, "a=sctp-port:5000\r\na=max-message-size:{max_message}\r\n")?;
+        description.candidates.iter().try_for_each(|candidate| write!(f, "a={candidate}\r\n"))
     }
 }
 

@@ -14,7 +14,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use super::{Channel, Fingerprint, Link, SendError, Side};
+use super::{Breach, Channel, CloseReason, Fingerprint, Link, SendError, Side};
 use crate::id::Id;
 use crate::key::{Identity, PEER_KEY_BYTES, PeerKey, Purpose, SIGNATURE_BYTES};
 use crate::wire::Role;
@@ -144,12 +144,26 @@ pub enum HelloError {
     /// What the peer said is no hello.
     #[error("the peer's hello is malformed")]
     Malformed,
+    /// The peer sent what no link carries.
+    #[error("the peer sent what a link does not carry: {0}")]
+    Breach(Breach),
     /// The link was closed.
     #[error("the peer closed the link instead of saying hello")]
     Closed,
     /// This node's own name of the network is too long.
     #[error("the name of a network has at most {MAX_NETWORK} bytes")]
     OwnNetwork,
+}
+
+impl HelloError {
+    /// One word for counters, where the peer broke the rules rather than belongs elsewhere or is slow.
+    pub fn cause(&self) -> Option<&'static str> {
+        match self {
+            HelloError::Breach(breach) => Some(breach.label()),
+            HelloError::Malformed | HelloError::Signature | HelloError::OtherPeer { .. } => Some("hello"),
+            _ => None,
+        }
+    }
 }
 
 /// Says hello, and hears who is at the other end. `expected` is whom this node dialled, where it dialled.
@@ -189,7 +203,13 @@ fn say(link: &Link, hello: &Hello) -> Result<(), HelloError> {
 
 async fn hear(link: &mut Link, settings: &HelloSettings) -> Result<Hello, HelloError> {
     let first = tokio::time::timeout(settings.timeout, first_on_ring(link)).await.map_err(|_| HelloError::TimedOut)?;
-    Hello::decode(&first.ok_or(HelloError::Closed)?)
+    match first {
+        Some(first) => Hello::decode(&first),
+        None => match link.sender().closed().await {
+            CloseReason::Protocol(breach) => Err(HelloError::Breach(breach)),
+            _ => Err(HelloError::Closed),
+        },
+    }
 }
 
 /// The first frame on the ring channel. Packets may overtake it: the peer has heard this end's hello, and already sends them.

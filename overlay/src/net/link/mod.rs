@@ -11,6 +11,7 @@
 //! [`Transport`], [`Opening`] and the queues behind [`Link`] are the same for every kind of link. [`native`] fills them from
 //! the crate `webrtc`, [`memory`] joins two nodes of one process for tests.
 
+mod debt;
 mod description;
 pub mod hello;
 pub mod memory;
@@ -136,9 +137,35 @@ pub enum CloseReason {
     /// The network between the two no longer carries anything.
     #[error("connection lost")]
     Lost,
-    /// The peer sent what no link carries: text, a message over the limit, a third channel.
-    #[error("the peer sent what a link does not carry")]
-    Protocol,
+    /// The peer sent what no link carries.
+    #[error("the peer sent what a link does not carry: {0}")]
+    Protocol(Breach),
+}
+
+/// What a peer sent that no link carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Breach {
+    /// A message that is text, where frames are bytes.
+    #[error("a text")]
+    Text,
+    /// A message of more than [`MAX_MESSAGE`] bytes, or bytes without end that never become one.
+    #[error("a message over the limit of {MAX_MESSAGE} bytes")]
+    TooLong,
+    /// A channel besides the two of a link.
+    #[error("a third channel")]
+    Channel,
+}
+
+impl Breach {
+    /// One word for logs and counters.
+    pub fn label(self) -> &'static str {
+        match self {
+            Breach::Text => "text",
+            Breach::TooLong => "too_long",
+            Breach::Channel => "channel",
+        }
+    }
 }
 
 /// How links are opened.

@@ -25,7 +25,7 @@ use super::description::{Candidate, Description, Setup};
 use super::pipe::Pipe;
 use super::runtime::{LinkRuntime, Names, Watch};
 use super::{
-    Begun, Channel, CloseReason, Fingerprint, Link, LinkError, LinkSettings, MAX_CANDIDATES, MAX_MESSAGE, OpeningWire,
+    Begun, Breach, Channel, CloseReason, Fingerprint, Link, LinkError, LinkSettings, MAX_CANDIDATES, OpeningWire,
     SCTP_MTU, Side, Transport, Wait, Wire,
 };
 use crate::ice;
@@ -49,6 +49,10 @@ const ACCEPT_WORSE_AFTER: Duration = Duration::from_millis(200);
 /// Bytes that may wait in a connection to be read, which SCTP tells the peer. When they are used up the peer tries again only a second
 /// later, so there are several times as many as a peer sends without an acknowledgement.
 const RECEIVE_WINDOW: u32 = 1024 * 1024;
+
+/// Bytes of a message up to which the crate hands it on, so that a peer that breaks the limit is seen to do so. Longer ones it drops
+/// without a word, and [`Debt`](super::debt::Debt) notices. Every link holds a buffer of this size.
+const SEEN_MESSAGE: u32 = 64 * 1024;
 
 /// The transport of native nodes. All its links show one certificate, made anew for every transport.
 pub fn transport(settings: LinkSettings) -> Result<Transport, LinkError> {
@@ -84,7 +88,7 @@ impl Wire for Native {
                 return Err(LinkError::Description("an offer must leave DTLS to the other side, or start it"));
             }
             let opening = self.connect().await?;
-            let remote = RTCSessionDescription::offer(offer.to_string()).map_err(|_| REFUSED)?;
+            let remote = RTCSessionDescription::offer(offer.text(SEEN_MESSAGE)).map_err(|_| REFUSED)?;
             opening.connection.set_remote_description(remote).await.map_err(|_| REFUSED)?;
             {
                 let mut state = opening.state();
@@ -123,7 +127,7 @@ impl Native {
             .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
             .with_srflx_acceptance_min_wait(Some(ACCEPT_WORSE_AFTER))
             .with_relay_acceptance_min_wait(Some(ACCEPT_WORSE_AFTER))
-            .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MAX_MESSAGE as u32))
+            .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(SEEN_MESSAGE))
             .with_sctp_max_receive_buffer_size(RECEIVE_WINDOW)
             .with_sctp_mtu(SCTP_MTU)
             .build();
@@ -234,7 +238,7 @@ impl OpeningWire for NativeOpening {
                 state.remote = Some(answer.fingerprint);
                 std::mem::take(&mut state.early)
             };
-            let remote = RTCSessionDescription::answer(answer.to_string()).map_err(|_| REFUSED)?;
+            let remote = RTCSessionDescription::answer(answer.text(SEEN_MESSAGE)).map_err(|_| REFUSED)?;
             self.connection.set_remote_description(remote).await.map_err(|_| REFUSED)?;
             for candidate in early {
                 self.add(candidate).await?;
@@ -420,7 +424,7 @@ impl PeerConnectionEventHandler for Handler {
     }
 
     async fn on_data_channel(&self, _: Arc<dyn DataChannel>) {
-        self.pipe.end(CloseReason::Protocol);
+        self.pipe.end(CloseReason::Protocol(Breach::Channel));
         self.state.failed();
     }
 }

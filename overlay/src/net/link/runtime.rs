@@ -29,6 +29,8 @@ use webrtc::runtime::{
     Transmit,
 };
 
+use super::debt::counts;
+
 /// Bytes to ask for as the receive buffer of a UDP socket. Linux gives twice its `net.core.rmem_max` at most.
 const RECEIVE_BUFFER: usize = 1024 * 1024;
 
@@ -57,6 +59,8 @@ pub(super) struct Watch {
     happened: AtomicU64,
     /// Reads of the sockets in this turn.
     reads: AtomicUsize,
+    /// Bytes that came in datagrams which may be part of long messages.
+    came: AtomicUsize,
     /// Whether the link is not yet open.
     opening: AtomicBool,
     /// Whether the driver's sleep shall end.
@@ -73,6 +77,11 @@ impl Watch {
     /// Something happened that may have left work behind.
     pub(super) fn happened(&self) {
         self.happened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Bytes that came since the last time, in datagrams that [count](super::debt::counts).
+    pub(super) fn take_came(&self) -> usize {
+        self.came.swap(0, Ordering::Relaxed)
     }
 
     /// The connection is to look for frames that it holds back.
@@ -328,6 +337,10 @@ impl AsyncUdpSocket for WatchedSocket {
         if received.is_ready() {
             self.watch.reads.fetch_add(1, Ordering::Relaxed);
             self.watch.happened();
+        }
+        if let Poll::Ready(Ok(count)) = received {
+            let long = meta.iter().take(count).filter(|meta| counts(meta.stride));
+            self.watch.came.fetch_add(long.map(|meta| meta.len).sum(), Ordering::Relaxed);
         }
         received
     }

@@ -5,15 +5,16 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::peer_connection::PeerConnection;
 
+use super::super::debt::{Debt, paid_by};
 use super::super::pipe::Pipe;
 use super::super::runtime::{Beside, Watch};
-use super::super::{Channel, CloseReason, MAX_MESSAGE};
-use super::Progress;
+use super::super::{Breach, Channel, CloseReason, MAX_MESSAGE};
+use super::{Progress, RECEIVE_WINDOW};
 
 /// How long a link that is closed waits for what was sent on the ring channel to arrive.
 const LINGER: Duration = Duration::from_millis(200);
@@ -61,6 +62,7 @@ pub(super) struct Carrier {
     readers: Vec<Job<CloseReason>>,
     closer: Option<Job<()>>,
     tally: Arc<Tally>,
+    debt: Debt,
 }
 
 /// What the readers did since they were last asked.
@@ -70,6 +72,10 @@ struct Tally {
     taken: AtomicUsize,
     /// Whether a frame had to wait for the node.
     waited: AtomicBool,
+    /// Readers with a frame that waits for the node now.
+    waiting: AtomicUsize,
+    /// What the frames taken pay for.
+    paid: AtomicUsize,
     /// How many turns without a frame are to follow.
     turns: AtomicU8,
 }
@@ -91,8 +97,8 @@ impl Tally {
 
 impl Carrier {
     pub(super) fn new(pipe: Arc<Pipe>, watch: Arc<Watch>, progress: Arc<Progress>) -> Self {
-        let (slot, running, writer, readers, closer, tally) = Default::default();
-        Carrier { pipe, watch, progress, slot, running, writer, readers, closer, tally }
+        let (slot, running, writer, readers, closer, tally, debt) = Default::default();
+        Carrier { pipe, watch, progress, slot, running, writer, readers, closer, tally, debt }
     }
 
     pub(super) fn ends(&self) -> EndsSlot {
@@ -124,6 +130,14 @@ impl Carrier {
                 false
             }
         });
+    }
+
+    /// Ends the link when what comes does not become frames. To be called when nothing waits to be read.
+    fn collect_debt(&mut self) {
+        let (came, paid) = (self.watch.take_came(), self.tally.paid.swap(0, Ordering::Relaxed));
+        if !self.debt.is_bearable(came, paid, RECEIVE_WINDOW as usize, Instant::now()) {
+            self.pipe.end(CloseReason::Protocol(Breach::TooLong));
+        }
     }
 
     /// Learns from the connection what has arrived, which makes room.
@@ -164,8 +178,12 @@ impl Beside for Carrier {
 
     fn after(&mut self, cx: &mut Context<'_>) {
         self.poll_readers(cx);
-        if self.closer.is_none() && self.tally.more_may_wait() {
-            self.watch.stir();
+        if self.closer.is_none() {
+            if self.tally.more_may_wait() {
+                self.watch.stir();
+            } else if self.tally.waiting.load(Ordering::Relaxed) == 0 {
+                self.collect_debt();
+            }
         }
         self.count_in_flight(cx);
         if let Some(closer) = &mut self.closer
@@ -215,10 +233,15 @@ impl Reader {
             match event {
                 DataChannelEvent::OnOpen => self.progress.opened(self.channel, &self.watch),
                 DataChannelEvent::OnMessage(message) => {
-                    if message.is_string || message.data.len() > MAX_MESSAGE {
-                        return CloseReason::Protocol;
+                    if message.is_string {
+                        return CloseReason::Protocol(Breach::Text);
+                    }
+                    let length = message.data.len();
+                    if length > MAX_MESSAGE {
+                        return CloseReason::Protocol(Breach::TooLong);
                     }
                     let mut frame = Some((self.channel, message.data));
+                    self.tally.waiting.fetch_add(1, Ordering::Relaxed);
                     poll_fn(|cx| {
                         let delivered = self.pipe.poll_deliver(cx, &mut frame);
                         if delivered.is_pending() {
@@ -227,7 +250,9 @@ impl Reader {
                         delivered
                     })
                     .await;
+                    self.tally.waiting.fetch_sub(1, Ordering::Relaxed);
                     self.tally.taken.fetch_add(1, Ordering::Relaxed);
+                    self.tally.paid.fetch_add(paid_by(length), Ordering::Relaxed);
                 }
                 DataChannelEvent::OnClosing | DataChannelEvent::OnClose => return CloseReason::Peer,
                 _ => {}
