@@ -133,7 +133,8 @@ fn an_id_that_nobody_holds_is_told_to_be_so() {
     world.send(3, nobody, vec![1].into());
     run_for(&mut world, S);
     let told: Vec<&Happening> = world.happened.iter().map(|(_, happening)| happening).collect();
-    assert_eq!(told, [&Happening::Unreachable { node: 3, peer: nobody, nobody: true }]);
+    let answer_to_sender = Happening::Unreachable { node: 3, peer: nobody, nobody: true };
+    assert_eq!(told.iter().filter(|&&told| *told == answer_to_sender).count(), 1, "{told:?}");
     world.input(3, Input::Trace { token: Token(1), peer: nobody });
     run_for(&mut world, S);
     assert_eq!(answer(&world, 1), Some(&Answer::Trace(Err(LookupError::NoSuchPeer))));

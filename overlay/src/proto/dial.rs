@@ -33,6 +33,10 @@ const SETTLED: Duration = Duration::from_secs(3);
 /// A neighbour that let so many requests in a row go unanswered is taken for dead.
 const MAX_SILENCES: u32 = 3;
 
+/// A neighbour that could not be linked so often in a row is taken for dead, whoever else is heard. The pauses between take longer than
+/// [`Config::dead_after`](super::Config::dead_after): a hop that died on the way has been missed by then.
+const MAX_FAILURES: u32 = 6;
+
 /// The time that a peer has to answer doubles this often at most.
 const MAX_PATIENCE: u32 = 3;
 
@@ -393,6 +397,9 @@ impl Proto {
         if sign_of_life.is_zero() {
             let lost = silent && !dialled.described && self.failed.times(dialled.peer) < MAX_SILENCES;
             return self.ring.successors.len() > 1 && !lost;
+        }
+        if self.ring.successors.len() > 1 && self.failed.times(dialled.peer) >= MAX_FAILURES {
+            return true;
         }
         let heard = |link: &Link| now.since(link.time) <= sign_of_life;
         let others = self.ring.successors.iter().filter(|&&id| id != dialled.peer);

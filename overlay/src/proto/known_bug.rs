@@ -74,13 +74,7 @@ impl Proto {
     }
 
     /// With [`KnownBug::ForwardPastTarget`]: the hop past the target, and what the node there makes of it.
-    pub(super) fn past_target(
-        &self,
-        header: &mut Header,
-        target: Id,
-        exact: bool,
-        from: Option<LinkId>,
-    ) -> Option<Hop> {
+    pub(super) fn past_target(&self, header: &mut Header, target: Id, exact: bool, avoid: &[LinkId]) -> Option<Hop> {
         let before = header.flags.has(Flags::BEFORE) && !exact;
         if !self.has(KnownBug::ForwardPastTarget) || exact || before {
             return None;
@@ -93,7 +87,7 @@ impl Proto {
             return None;
         }
         let past = |links: &Links| {
-            let others = links.members().filter(|link| Some(link.id) != from);
+            let others = links.members().filter(|link| !avoid.contains(&link.id));
             others.min_by_key(|link| target.clockwise_to(link.peer)).map(|link| (link.id, link.peer))
         };
         let (link, peer) = past(&self.links)?;

@@ -169,6 +169,8 @@ impl Proto {
                 Some(self.successor_list(not_live.chain(copied)))
             }
             Some(live) if !peer.is_between(self.me, live) => None,
+            // Behind the last, it would leave out those between: a list that goes on beyond what it knows is worse than a short one.
+            None if old.last().is_some_and(|&last| !peer.is_between(self.me, last) && peer != last) => None,
             _ => Some(self.successor_list(copied.chain(old.iter().copied()))),
         }
     }

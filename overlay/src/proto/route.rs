@@ -117,7 +117,7 @@ impl Proto {
             return self.greedy(header, target, avoid);
         }
         #[cfg(feature = "known-bugs")]
-        if let Some(hop) = self.past_target(header, target, exact, from) {
+        if let Some(hop) = self.past_target(header, target, exact, avoid) {
             return hop;
         }
         if let Some(hop) = self.finish(header, target, exact) {

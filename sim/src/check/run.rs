@@ -19,6 +19,9 @@ use crate::invariant::{self, Broken, Members, live_successor, reachable};
 /// Once the faults have stopped, the ring is ideal within this time.
 pub const CONVERGES_WITHIN: Duration = Duration::from_secs(60);
 
+/// So long it stays ideal before it counts: what was lost before can take a living node for dead until then.
+const REST: Duration = Duration::from_secs(10);
+
 /// How long a packet may take on an ideal ring.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
 
@@ -187,23 +190,32 @@ impl<'a> Run<'a> {
         self.take_answers()
     }
 
+    /// Waits for the ring to be ideal, and to stay so: how long the first took.
     fn converge(&mut self) -> Result<Duration, Broken> {
         let start = self.world.now();
         let end = start.after(CONVERGES_WITHIN);
+        let mut ideal_since = None;
         loop {
             self.take_answers()?;
-            if self.world.is_ideal() {
-                return Ok(self.world.now().since(start));
+            let now = self.world.now();
+            ideal_since = self.world.is_ideal().then(|| ideal_since.unwrap_or(now));
+            if let Some(since) = ideal_since.filter(|since| now >= since.after(REST)) {
+                return Ok(since.since(start));
             }
+            let until = ideal_since.map_or(end, |since| since.after(REST));
             for _ in 0..self.world.nodes.len().max(1) {
-                if !self.world.step_until(end) {
+                if self.world.step_until(until) {
+                    self.look()?;
+                    continue;
+                }
+                if ideal_since.is_none() {
                     let within = CONVERGES_WITHIN.as_secs();
                     return invariant::check_converged(self.running()).map(|()| CONVERGES_WITHIN).map_err(|broken| {
                         let what = format!("{within} s after the faults stopped, {}", broken.what);
                         Broken { what, ..broken }
                     });
                 }
-                self.look()?;
+                break;
             }
         }
     }
