@@ -15,6 +15,18 @@ fn nothing_is_broken_in_two_hundred_random_scenarios() {
 }
 
 #[test]
+fn what_once_failed_holds() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/once-failed");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        let outcome = check(&CheckArgs { file: Some(file.clone()), ..CheckArgs::default() });
+        assert!(outcome.passed(), "{}: {outcome}", file.display());
+    }
+}
+
+#[test]
 fn a_run_that_is_told_to_stop_says_so() {
     let outcome = run(&CheckArgs::default(), 1, &|run, _| run < 3).unwrap();
     assert!(outcome.interrupted && outcome.passed());
