@@ -3,7 +3,8 @@
 use sim::check::{CheckArgs, Outcome, Scenario, run};
 
 fn check(args: &CheckArgs) -> Outcome {
-    run(args, std::thread::available_parallelism().map_or(1, usize::from), &|_, _| true).unwrap()
+    run(args, std::thread::available_parallelism().map_or(1, usize::from), &|_, _| true)
+        .expect("its arguments are right")
 }
 
 #[test]
@@ -12,6 +13,18 @@ fn nothing_is_broken_in_two_hundred_random_scenarios() {
     println!("{outcome}");
     assert!(outcome.passed(), "{outcome}");
     assert_eq!((outcome.run, outcome.repeated), (200, 20));
+}
+
+#[test]
+fn what_once_failed_holds() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/once-failed");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        let outcome = check(&CheckArgs { file: Some(file.clone()), ..CheckArgs::default() });
+        assert!(outcome.passed(), "{}: {outcome}", file.display());
+    }
 }
 
 #[test]
@@ -34,7 +47,7 @@ mod known_bugs {
         let failure = outcome.failure.unwrap_or_else(|| panic!("{bug} is not found within {within} scenarios"));
         assert!(failure.replay.contains(bug.name()), "the replay is without the bug: {}", failure.replay);
         let minimal = failure.minimal.expect("it is made smaller");
-        let again = Scenario::parse(&minimal.scenario.to_toml()).unwrap();
+        let again = Scenario::parse(&minimal.scenario.to_toml()).expect("what was printed is read");
         let base = CheckArgs { bug: Some(bug), ..CheckArgs::default() }.base();
         let failed =
             sim::check::run_scenario(&again, &base).expect_err("the smallest scenario fails from its file, too");

@@ -68,8 +68,8 @@ fn answer(world: &World, token: u64) -> Option<&Answer> {
 fn delivered(world: &mut World, count: u32) -> u32 {
     let living: Vec<usize> = world.running().collect();
     for number in 0..count {
-        let from = *living.choose(world.rng()).unwrap();
-        let to = *living.choose(world.rng()).unwrap();
+        let from = *living.choose(world.rng()).expect("somebody lives");
+        let to = *living.choose(world.rng()).expect("somebody lives");
         let to = id(world, to);
         world.send(from, to, number.to_be_bytes().to_vec().into());
     }

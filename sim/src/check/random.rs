@@ -27,7 +27,7 @@ impl Scenario {
             seed,
             nodes: libm::exp2(rng.random_range(size)) as usize,
             start_over: if rng.random() { 0 } else { rng.random_range(100..10_000) },
-            // With fewer, nodes that join lock each other out: see `sim/scenarios/known/`.
+            // With fewer, rings may not merge in time: see `sim/scenarios/known/`.
             links: *[8, 12, 16, 16, 64].choose(rng).expect("there are some"),
             successors: *[2, 3, 4, 8, 8, 8].choose(rng).expect("there are some"),
             faults_for,

@@ -138,6 +138,9 @@ pub struct Counts {
     pub most_links: usize,
 }
 
+/// Told of the node that is about to send a frame, and the frame; says whether it is lost.
+pub type Sabotage = Box<dyn FnMut(usize, &Frame) -> bool + Send>;
+
 /// The nodes, the network between them, and the signalling server.
 pub struct World {
     /// All that ever started.
@@ -153,7 +156,7 @@ pub struct World {
     /// Look after each step whether a node holds more links than it may, and panic if so.
     pub audit: bool,
     /// Frames that a node is about to send: it may be told to lose one.
-    pub sabotage: Option<Box<dyn FnMut(usize, &Frame) -> bool + Send>>,
+    pub sabotage: Option<Sabotage>,
     counts: Counts,
     index: BTreeMap<Id, u32>,
     server: Server,
@@ -500,7 +503,7 @@ impl World {
                 Output::Send { link, frame } => self.carry(at, link, frame),
                 Output::Signal { to, dial } => self.signal(at, to, dial),
                 Output::FindMembers => {
-                    let wait = self.to_server(at);
+                    let wait = self.server_wait(at);
                     self.later(wait, at, What::AskServer);
                 }
                 Output::Connect { link, offers: true, .. } => self.describe_end(at, link, 'o', link),
@@ -587,7 +590,7 @@ impl World {
             return;
         }
         self.counts.signals += 1;
-        let there = self.to_server(at);
+        let there = self.server_wait(at);
         let Some(peer) = self.find(to).filter(|&peer| self.nodes[peer].is_running()) else {
             return self.later(there * 2, at, What::NotDelivered { to });
         };
@@ -596,7 +599,7 @@ impl World {
             return;
         }
         let from = self.nodes[at].proto.id();
-        let back = self.to_server(peer);
+        let back = self.server_wait(peer);
         self.later(there + back, peer, What::Signal { from, dial: Box::new(dial) });
     }
 
@@ -615,7 +618,7 @@ impl World {
             _ => Vec::new(),
         };
         let found = matches!(introduction, Introduction::Found);
-        let wait = self.to_server(at);
+        let wait = self.server_wait(at);
         self.later(wait, at, What::Members { found, members });
     }
 
@@ -681,7 +684,7 @@ impl World {
         self.network.loss > 0.0 && self.rng.random_bool(self.network.loss)
     }
 
-    fn to_server(&mut self, at: usize) -> Duration {
+    fn server_wait(&mut self, at: usize) -> Duration {
         self.network.latency.between(self.nodes[at].place, Place::SERVER, &mut self.rng)
     }
 
