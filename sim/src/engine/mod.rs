@@ -14,4 +14,4 @@ mod tests;
 
 pub use network::{Latency, Network};
 pub use wheel::Wheel;
-pub use world::{Counts, Happening, Node, TICK, Watch, World};
+pub use world::{Counts, Fate, Happening, Node, Sabotage, TICK, Watch, World};

@@ -80,6 +80,23 @@ pub struct Watch {
     pub answers: bool,
     /// What nodes tell of the ring.
     pub events: bool,
+    /// Frames to nodes that are dead.
+    pub dead_contacts: bool,
+}
+
+/// Judges the frames that nodes are about to send: given the index of the sender, and the frame.
+pub type Sabotage = Box<dyn FnMut(usize, &Frame) -> Fate + Send>;
+
+/// What becomes of a frame that a node is about to send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes where it should.
+    #[default]
+    Goes,
+    /// It goes nowhere.
+    Dropped,
+    /// It goes over another of the sender's links, drawn at random; nowhere, where there is no other.
+    Astray,
 }
 
 /// Something that a node handed to its application.
@@ -119,6 +136,17 @@ pub enum Happening {
         /// What it told.
         event: RingEvent,
     },
+    /// A node sent a frame over a link whose other end is dead: it does not know that yet.
+    DeadContact {
+        /// The node.
+        node: usize,
+        /// The kind of the frame.
+        kind: u8,
+        /// Whose frame it is.
+        src: Id,
+        /// Where it should go.
+        dst: Id,
+    },
 }
 
 /// How much has happened.
@@ -152,8 +180,8 @@ pub struct World {
     pub happened: Vec<(Time, Happening)>,
     /// Look after each step whether a node holds more links than it may, and panic if so.
     pub audit: bool,
-    /// Frames that a node is about to send: it may be told to lose one.
-    pub sabotage: Option<Box<dyn FnMut(usize, &Frame) -> bool + Send>>,
+    /// Decides about the frames that nodes are about to send. Without it they all go.
+    pub sabotage: Option<Sabotage>,
     counts: Counts,
     index: BTreeMap<Id, u32>,
     server: Server,
@@ -174,7 +202,7 @@ impl World {
             nodes: Vec::new(),
             network,
             server_up: true,
-            watch: Watch { answers: true, events: false },
+            watch: Watch { answers: true, ..Watch::default() },
             happened: Vec::new(),
             audit: false,
             sabotage: None,
@@ -306,6 +334,11 @@ impl World {
             Hop::Drop(reason) => self.with_outputs(from, |proto| proto.report(&header, reason, now)),
         }
         self.drain(from);
+    }
+
+    /// Gives a node other waits from now on, or other tables to keep. What it waits for already stays as it is.
+    pub fn reconfigure(&mut self, at: usize, config: impl Into<Arc<Config>>) {
+        self.nodes[at].proto.reconfigure(config);
     }
 
     /// The process is killed: nobody is told, but for what [`Network::links_notice`] says.
@@ -540,9 +573,14 @@ impl World {
     }
 
     /// Sends a frame over a link.
-    fn carry(&mut self, at: usize, link: LinkId, frame: Frame) {
-        if self.sabotage.as_mut().is_some_and(|sabotage| sabotage(at, &frame)) {
-            return;
+    fn carry(&mut self, at: usize, mut link: LinkId, frame: Frame) {
+        match self.sabotage.as_mut().map_or(Fate::Goes, |sabotage| sabotage(at, &frame)) {
+            Fate::Goes => {}
+            Fate::Dropped => return,
+            Fate::Astray => match self.nodes[at].wires.other(link, &mut self.rng) {
+                Some(other) => link = other,
+                None => return,
+            },
         }
         let Some(&mut wire) = self.nodes[at].wires.get_mut(link) else { return };
         let peer = wire.peer as usize;
@@ -552,6 +590,11 @@ impl World {
             return;
         }
         let (from, to) = (&self.nodes[at], &self.nodes[peer]);
+        if self.watch.dead_contacts && !to.alive {
+            let (kind, src, dst) = (frame.header.kind, frame.header.src, frame.header.dst);
+            let contact = Happening::DeadContact { node: at, kind, src, dst };
+            self.happened.push((Time(self.tick << TICK_BITS), contact));
+        }
         let mut latency = self.network.latency.between(from.place, to.place, &mut self.rng);
         if to.slow {
             latency += self.network.slowness;
