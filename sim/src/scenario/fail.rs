@@ -200,6 +200,10 @@ impl Fail {
                 percent(ring.after.delivered()).into(),
                 ring.after.hops.mean().into(),
             ]);
+            if ring.packets.arrived < ring.packets.sent {
+                let (nodes, dead, missing) = (ring.nodes, 100.0 * ring.dead, ring.packets.missing());
+                report.notes.push(format!("{nodes} nodes, {dead:.0} % dead, packets that did not arrive: {missing}"));
+            }
         }
         report.figures.push(Figure::Plot(self.delivered(&measured)));
         report.figures.push(Figure::Plot(self.hops(&measured)));

@@ -1,7 +1,9 @@
 //! Packets that random nodes send to random nodes: one way, as those of sessions.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use atoll::id::Id;
 use atoll::proto::Time;
 use bytes::Bytes;
 use rand::RngExt;
@@ -22,6 +24,9 @@ pub(super) struct Packets {
     pub(super) arrived: usize,
     /// Virtual seconds that these took.
     pub(super) seconds: Samples,
+    /// Those that came back as for an id that nobody holds, and those for which no way was left.
+    pub(super) nobody: usize,
+    pub(super) no_way: usize,
 }
 
 impl Packets {
@@ -34,6 +39,14 @@ impl Packets {
         self.sent += other.sent;
         self.arrived += other.arrived;
         self.seconds.append(other.seconds);
+        self.nobody += other.nobody;
+        self.no_way += other.no_way;
+    }
+
+    /// What became of those that did not arrive.
+    pub(super) fn missing(&self) -> String {
+        let silent = (self.sent - self.arrived).saturating_sub(self.nobody + self.no_way);
+        format!("{} found nobody, {} no way, {silent} were lost without a word", self.nobody, self.no_way)
     }
 }
 
@@ -48,18 +61,20 @@ pub(super) fn send(world: &mut World, run: &Run, count: usize, patience: Duratio
     world.happened.clear();
     let began = world.now();
     let mut receivers = Vec::with_capacity(count);
+    let mut pairs = BTreeSet::new();
     for number in 0..count as u64 {
         let from = world.rng().random_range(0..running.len());
         let to = (from + world.rng().random_range(1..running.len())) % running.len();
         receivers.push(running[to]);
         let id = world.nodes[running[to]].proto.id();
+        pairs.insert((running[from], id));
         world.send(running[from], id, Bytes::copy_from_slice(&number.to_be_bytes()));
     }
     packets.sent = count;
     run.progress.did(count as u64, 0);
     let end = began.after(patience);
     loop {
-        packets.take(world, &mut receivers, began);
+        packets.take(world, &mut receivers, &pairs, began);
         if packets.arrived == count || world.now().after(TICK) >= end || run.progress.is_stopped() {
             break;
         }
@@ -73,9 +88,17 @@ pub(super) fn send(world: &mut World, run: &Run, count: usize, patience: Duratio
 const NOBODY: usize = usize::MAX;
 
 impl Packets {
-    fn take(&mut self, world: &mut World, receivers: &mut [usize], began: Time) {
+    fn take(&mut self, world: &mut World, receivers: &mut [usize], pairs: &BTreeSet<(usize, Id)>, began: Time) {
         for (at, happening) in world.happened.drain(..) {
-            let Happening::Packet { node, packet, .. } = happening else { continue };
+            let (node, packet) = match happening {
+                Happening::Packet { node, packet, .. } => (node, packet),
+                // The ring's own frames are told of, too.
+                Happening::Unreachable { node, peer, nobody } if pairs.contains(&(node, peer)) => {
+                    *if nobody { &mut self.nobody } else { &mut self.no_way } += 1;
+                    continue;
+                }
+                _ => continue,
+            };
             let Ok(number) = packet.as_ref().try_into().map(u64::from_be_bytes) else { continue };
             let Some(receiver) = receivers.get_mut(number as usize).filter(|receiver| **receiver == node) else {
                 continue;

@@ -121,7 +121,8 @@ impl<'a> Recipe<'a> {
             Periods::Relaxed => CLASSIC_BUILDING_LARGE,
         };
         (config.stabilize_every, config.finger_every) = (building, building);
-        config.heartbeat_every = Duration::ZERO;
+        // Nodes that start at once may form rings of their own, which the paper has no means to join.
+        config.check_every = building * 2;
         Recipe::new(nodes, Config::MIN_LINKS, growth, common).with_config(config)
     }
 
