@@ -121,6 +121,31 @@ pub fn load_maximum(nodes: usize) -> f64 {
     (1..=nodes).rev().map(|k| 1.0 / k as f64).sum()
 }
 
+/// What the paper on Chord says of the keys a node, as multiples of the mean, among [`PAPER_NODES`] nodes.
+///
+/// SIGCOMM 2001 (as [`chord_hops`]), section 6.2: one maximum, of one ring, and 99th percentiles.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PaperLoad {
+    /// Places of each node on the ring.
+    pub virtual_nodes: usize,
+    /// 99 of 100 nodes hold at most so much.
+    pub p99: f64,
+    /// The most on one node.
+    pub maximum: Option<f64>,
+}
+
+/// Nodes in the paper's section on load.
+pub const PAPER_NODES: usize = 10_000;
+
+/// Keys among them.
+pub const PAPER_KEYS: usize = 500_000;
+
+/// The paper's figures.
+pub const PAPER_LOADS: [PaperLoad; 2] = [
+    PaperLoad { virtual_nodes: 1, p99: 4.6, maximum: Some(9.1) },
+    PaperLoad { virtual_nodes: 20, p99: 1.6, maximum: None },
+];
+
 /// The share of lookups that come through when each member on the way drops with probability `dropping`, the way has `hops`
 /// hops, and each of `tries` goes by another way: neither the asking member nor the owner drops.
 pub fn delivered_despite_droppers(dropping: f64, hops: f64, tries: u32) -> f64 {

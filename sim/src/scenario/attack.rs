@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use atoll::id::Id;
-use atoll::wire::{Message, kind};
+use atoll::wire::kind;
 
 use super::damage::choose;
 use super::lookups::{Lookups, Outcome, Target, look_up};
@@ -126,7 +126,8 @@ impl Attack {
         let lookups = Lookups { count, target: Target::Nodes, patience, asking, at_once: false };
         let outcome = look_up(&mut world, run, &lookups);
         world.sabotage = None;
-        let reached = answered.lock().map_or(0, |answered| answered.len());
+        let was_answered = |question: &&(Id, Id)| answered.lock().is_ok_and(|answered| answered.contains(question));
+        let reached = outcome.questions.iter().filter(was_answered).count();
         Ok(Some(Measured { nodes, attackers, misdeed, outcome, reached }))
     }
 
@@ -198,28 +199,20 @@ impl Attack {
     }
 }
 
-/// Has these nodes mistreat what they should forward. Gives the lookups of nodes by their ids whose question has come to the owner:
-/// those whose answer has left it. Each by who asked and the number of the request, which all its tries share.
-fn attack(world: &mut World, attacking: BTreeSet<usize>, misdeed: Misdeed) -> Arc<Mutex<BTreeSet<(Id, u32)>>> {
+/// Has these nodes mistreat what they should forward. Gives who was answered by whom: an answer that leaves the owner shows that the
+/// question has come to it, whatever becomes of the answer.
+fn attack(world: &mut World, attacking: BTreeSet<usize>, misdeed: Misdeed) -> Arc<Mutex<BTreeSet<(Id, Id)>>> {
     let ids: Vec<Id> = world.nodes.iter().map(|node| node.proto.id()).collect();
-    let known: BTreeSet<Id> = ids.iter().copied().collect();
     let answered = Arc::new(Mutex::new(BTreeSet::new()));
     let told = Arc::clone(&answered);
-    let mut asked = BTreeSet::new();
     world.sabotage = Some(Box::new(move |at, frame| {
-        let (header, me) = (&frame.header, ids.get(at).copied());
-        let own = me == Some(header.src);
-        match &frame.message {
-            // What nodes look up for the ring's sake are their own places and random points, not other nodes.
-            Message::Find(number) if own && header.dst != header.src && known.contains(&header.dst) => {
-                asked.insert((header.src, *number));
-            }
-            Message::Found(found) if own && asked.contains(&(header.dst, found.request)) => {
-                if let Ok(mut told) = told.lock() {
-                    told.insert((header.dst, found.request));
-                }
-            }
-            _ => {}
+        let header = &frame.header;
+        let own = ids.get(at) == Some(&header.src);
+        if own
+            && header.kind == kind::FOUND
+            && let Ok(mut told) = told.lock()
+        {
+            told.insert((header.dst, header.src));
         }
         if !own && header.kind >= kind::FIRST_ROUTED && attacking.contains(&at) { misdeed.fate() } else { Fate::Goes }
     }));

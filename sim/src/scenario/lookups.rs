@@ -27,6 +27,8 @@ const MOST_AT_ONCE: f64 = 64.0;
 pub(super) struct Outcome {
     /// Those that were begun.
     pub(super) begun: usize,
+    /// Who asked for which key, of all that were begun.
+    pub(super) questions: Vec<(Id, Id)>,
     /// Those that named the right owner.
     pub(super) right: usize,
     /// Those that named another.
@@ -45,6 +47,7 @@ impl Outcome {
 
     pub(super) fn append(&mut self, other: Outcome) {
         self.begun += other.begun;
+        self.questions.extend(other.questions);
         self.right += other.right;
         self.wrong += other.wrong;
         self.hops.append(other.hops);
@@ -145,6 +148,7 @@ pub(super) fn look_up(world: &mut World, run: &Run, lookups: &Lookups<'_>) -> Ou
                 Target::Keys => Id::random(world.rng()),
                 Target::Nodes => owners.another(world.nodes[from].proto.id(), world.rng()),
             };
+            outcome.questions.push((world.nodes[from].proto.id(), key));
             asked.push((key, world.now()));
             world.lookup(from, asked.len() as u64 - 1, key);
         }
