@@ -182,6 +182,8 @@ pub struct World {
     pub audit: bool,
     /// Decides about the frames that nodes are about to send. Without it they all go.
     pub sabotage: Option<Sabotage>,
+    /// See [`World::stop_timers`].
+    timers_stopped: bool,
     counts: Counts,
     index: BTreeMap<Id, u32>,
     server: Server,
@@ -206,6 +208,7 @@ impl World {
             happened: Vec::new(),
             audit: false,
             sabotage: None,
+            timers_stopped: false,
             counts: Counts::default(),
             index: BTreeMap::new(),
             server: Server::default(),
@@ -334,6 +337,21 @@ impl World {
             Hop::Drop(reason) => self.with_outputs(from, |proto| proto.report(&header, reason, now)),
         }
         self.drain(from);
+    }
+
+    /// From now on no node does anything by itself: each only answers to what reaches it.
+    pub fn stop_timers(&mut self) {
+        self.timers_stopped = true;
+    }
+
+    /// Nodes act by themselves again, and make up at once for what has become due.
+    pub fn restart_timers(&mut self) {
+        self.timers_stopped = false;
+        for at in 0..self.nodes.len() {
+            if self.nodes[at].alive {
+                self.drain(at);
+            }
+        }
     }
 
     /// Gives a node other waits from now on, or other tables to keep. What it waits for already stays as it is.
@@ -496,6 +514,9 @@ impl World {
             return;
         }
         node.wake = NEVER;
+        if self.timers_stopped {
+            return;
+        }
         if node.proto.poll_timeout().is_some_and(|due| due <= now) {
             self.counts.events += 1;
             self.with_outputs(at, |proto| proto.handle_timeout(now));
@@ -519,7 +540,7 @@ impl World {
                 Output::Send { link, frame } => self.carry(at, link, frame),
                 Output::Signal { to, dial } => self.signal(at, to, dial),
                 Output::FindMembers => {
-                    let wait = self.to_server(at);
+                    let wait = self.latency_to_server(at);
                     self.later(wait, at, What::AskServer);
                 }
                 Output::Connect { link, offers: true, .. } => self.describe_end(at, link, 'o', link),
@@ -535,7 +556,7 @@ impl World {
             }
         }
         let node = &mut self.nodes[at];
-        if let Some(due) = node.proto.poll_timeout() {
+        if let Some(due) = node.proto.poll_timeout().filter(|_| !self.timers_stopped) {
             let tick = due.0.div_ceil(1 << TICK_BITS).max(self.tick);
             if tick < node.wake {
                 node.wake = tick;
@@ -616,7 +637,7 @@ impl World {
             return;
         }
         self.counts.signals += 1;
-        let there = self.to_server(at);
+        let there = self.latency_to_server(at);
         let Some(peer) = self.find(to).filter(|&peer| self.nodes[peer].is_running()) else {
             return self.later(there * 2, at, What::NotDelivered { to });
         };
@@ -625,7 +646,7 @@ impl World {
             return;
         }
         let from = self.nodes[at].proto.id();
-        let back = self.to_server(peer);
+        let back = self.latency_to_server(peer);
         self.later(there + back, peer, What::Signal { from, dial: Box::new(dial) });
     }
 
@@ -644,7 +665,7 @@ impl World {
             _ => Vec::new(),
         };
         let found = matches!(introduction, Introduction::Found);
-        let wait = self.to_server(at);
+        let wait = self.latency_to_server(at);
         self.later(wait, at, What::Members { found, members });
     }
 
@@ -706,7 +727,7 @@ impl World {
         self.network.loss > 0.0 && self.rng.random_bool(self.network.loss)
     }
 
-    fn to_server(&mut self, at: usize) -> Duration {
+    fn latency_to_server(&mut self, at: usize) -> Duration {
         self.network.latency.between(self.nodes[at].place, Place::SERVER, &mut self.rng)
     }
 

@@ -14,7 +14,7 @@ use super::packets::{self, Packets};
 use super::ring::{Growth, Recipe, pass, until_correct};
 use super::samples::Samples;
 use super::{Run, Scenario};
-use crate::engine::{Fate, TICK, World};
+use crate::engine::{Fate, World};
 use crate::output::{Axis, Figure, Plot, Report, Series, Style};
 use crate::settings::Wrong;
 use crate::settings::groups::Common;
@@ -60,6 +60,9 @@ pub struct Fail {
     #[command(flatten)]
     pub(super) common: Common,
 }
+
+/// After the deaths nobody sends anything for so long: what was on its way has arrived, and links that were being closed are closed.
+const CALM: Duration = Duration::from_secs(2);
 
 /// Rings that lost nodes.
 #[derive(Default)]
@@ -130,13 +133,16 @@ impl Fail {
         let Some(mut world) = recipe.build_settled(run)? else { return Ok(None) };
         let patience = recipe.patience();
         let lookups = Lookups { count: self.lookups, target: self.target, patience, asking: None, at_once: true };
+        // Nor does anybody close a link by chance just before the packets or meanwhile: what is on it would be lost.
+        world.stop_timers();
         kill(&mut world, dead);
         let frames = forbid_repair(&mut world);
-        if let Some(notice) = world.network.links_notice {
-            pass(&mut world, run, notice + TICK);
-        }
+        let calm = world.network.links_notice.unwrap_or_default() + CALM;
+        pass(&mut world, run, calm);
         let packets = packets::send(&mut world, run, self.packets, patience);
         let frames = frames.load(Ordering::Relaxed);
+        // Lookups need timers for their next tries.
+        world.restart_timers();
         let before = look_up(&mut world, run, &lookups);
         let mut measured = Measured { nodes, dead, packets, frames, before, ..Measured::default() };
         if self.repair {
