@@ -10,6 +10,52 @@ pub fn chord_hops(nodes: f64) -> f64 {
     log2(nodes.max(1.0)) / 2.0
 }
 
+/// What of Atoll's routing a ring has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ingredients {
+    /// Everything: random members of the fingers' arcs, links used both ways, the neighbours' neighbours.
+    All,
+    /// Without the neighbours' neighbours.
+    RandomMembers,
+    /// Fingers at fixed points of the ring, used clockwise only.
+    Deterministic,
+    /// Chord as in the paper, without a budget of links, and with a short successor list.
+    Chord,
+}
+
+impl Ingredients {
+    /// All of them.
+    pub const EACH: [Ingredients; 4] =
+        [Ingredients::Chord, Ingredients::Deterministic, Ingredients::RandomMembers, Ingredients::All];
+
+    /// In words, for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ingredients::All => "Atoll",
+            Ingredients::RandomMembers => "random members, both ways",
+            Ingredients::Deterministic => "fixed fingers, clockwise",
+            Ingredients::Chord => "Chord, no budget",
+        }
+    }
+}
+
+/// The mean hops of Atoll's design with 16 links a node, where the design has a figure: `rich` is the share of nodes with 128 links.
+///
+/// `docs/architecture.md`: graphs that were made from random ids, not rings that the protocol built.
+pub fn design_hops(ingredients: Ingredients, rich: f64, nodes: usize) -> Option<f64> {
+    let figures: [Option<f64>; 4] = match ingredients {
+        _ if rich != 0.0 && ingredients != Ingredients::All => return None,
+        Ingredients::Chord => [4.98, 6.25, 7.99, 9.87].map(Some),
+        Ingredients::Deterministic => [5.85, 9.49, 14.6, 21.4].map(Some),
+        Ingredients::RandomMembers => [4.46, 7.24, 10.8, 15.0].map(Some),
+        Ingredients::All if rich == 0.0 => [3.28, 4.85, 6.59, 8.46].map(Some),
+        Ingredients::All if rich == 0.1 => [Some(2.63), Some(3.45), None, Some(5.44)],
+        Ingredients::All => [None; 4],
+    };
+    let at = [1_000, 10_000, 100_000, 1_000_000].iter().position(|&size| size == nodes)?;
+    figures[at]
+}
+
 /// No graph of `nodes` members with at most `degree` links each has a smaller mean distance, in hops: each member has `degree`
 /// others at one hop at most, and each further hop leads to `degree - 1` times as many as the one before.
 ///
@@ -74,6 +120,31 @@ pub fn load_quantile(virtual_nodes: u32, quantile: f64) -> f64 {
 pub fn load_maximum(nodes: usize) -> f64 {
     (1..=nodes).rev().map(|k| 1.0 / k as f64).sum()
 }
+
+/// What the paper on Chord says of the keys a node, as multiples of the mean, among [`PAPER_NODES`] nodes.
+///
+/// SIGCOMM 2001 (as [`chord_hops`]), section 6.2: one maximum, of one ring, and 99th percentiles.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PaperLoad {
+    /// Places of each node on the ring.
+    pub virtual_nodes: usize,
+    /// 99 of 100 nodes hold at most so much.
+    pub p99: f64,
+    /// The most on one node.
+    pub maximum: Option<f64>,
+}
+
+/// Nodes in the paper's section on load.
+pub const PAPER_NODES: usize = 10_000;
+
+/// Keys among them.
+pub const PAPER_KEYS: usize = 500_000;
+
+/// The paper's figures.
+pub const PAPER_LOADS: [PaperLoad; 2] = [
+    PaperLoad { virtual_nodes: 1, p99: 4.6, maximum: Some(9.1) },
+    PaperLoad { virtual_nodes: 20, p99: 1.6, maximum: None },
+];
 
 /// The share of lookups that come through when each member on the way drops with probability `dropping`, the way has `hops`
 /// hops, and each of `tries` goes by another way: neither the asking member nor the owner drops.

@@ -7,7 +7,7 @@ use atoll::id::Id;
 use atoll::proto::{Answer, Config, Placement, Proto, Routing};
 use atoll::wire::kind;
 use rand::RngExt;
-use sim::engine::{Happening, Network, Routes, World};
+use sim::engine::{Fate, Happening, Network, Routes, World};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -70,7 +70,8 @@ fn lookups_find_a_way_around_nodes_that_drop_what_they_should_forward() {
     let ids: Vec<Id> = world.nodes.iter().map(|node| node.proto.id()).collect();
     let own = ids.clone();
     world.sabotage = Some(Box::new(move |at, frame| {
-        at < 20 && frame.header.kind >= kind::FIRST_ROUTED && frame.header.src != own[at]
+        let forwards = frame.header.kind >= kind::FIRST_ROUTED && frame.header.src != own[at];
+        if at < 20 && forwards { Fate::Dropped } else { Fate::Goes }
     }));
     world.happened.clear();
     for token in 0..1000 {

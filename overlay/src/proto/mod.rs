@@ -401,6 +401,14 @@ impl Proto {
         &self.config
     }
 
+    /// Other settings from now on. Waits that have begun end as they were set, and the role, the budget and the fingers that
+    /// the node has stay: for waits that differ between the building of a ring and what is measured on it.
+    pub fn reconfigure(&mut self, config: impl Into<Arc<Config>>) {
+        let kept = (self.config.role, self.config.max_links);
+        self.config = Config::bounded(config.into());
+        debug_assert_eq!(kept, (self.config.role, self.config.max_links), "the role and the budget stay");
+    }
+
     /// Bytes that this node takes: itself and its tables, with the room that they keep for more.
     pub fn memory(&self) -> usize {
         let outputs = self.outputs.capacity() * size_of::<Output>();

@@ -16,4 +16,4 @@ mod tests;
 pub use network::{Latency, Network};
 pub use routes::Routes;
 pub use wheel::Wheel;
-pub use world::{Counts, Happening, Node, Sabotage, TICK, Watch, World};
+pub use world::{Counts, Fate, Happening, Node, Sabotage, TICK, Watch, World};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use atoll::wire::Message;
 use bytes::Bytes;
 
-use super::World;
+use super::{Fate, World};
 
 /// Who sent each packet on, in their order. Packets are told apart by what is in them.
 ///
@@ -23,7 +23,7 @@ impl Routes {
             if let Message::Datagram(packet) = &frame.message {
                 seen.lock().entry(packet.clone()).or_default().push(at);
             }
-            false
+            Fate::Goes
         }));
         routes
     }

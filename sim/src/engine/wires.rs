@@ -1,6 +1,8 @@
 //! The open connections of one node: which link of which node is at the other end.
 
 use atoll::proto::LinkId;
+use rand::seq::IteratorRandom;
+use rand_pcg::Pcg32;
 
 /// One end of an open connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,11 @@ pub(super) struct Wires(Vec<Wire>);
 impl Wires {
     pub(super) fn get_mut(&mut self, link: LinkId) -> Option<&mut Wire> {
         self.0.iter_mut().find(|wire| wire.link == link)
+    }
+
+    /// Another link than this one, at random.
+    pub(super) fn other(&self, than: LinkId, rng: &mut Pcg32) -> Option<LinkId> {
+        self.0.iter().map(|wire| wire.link).filter(|&link| link != than).choose(rng)
     }
 
     pub(super) fn insert(&mut self, wire: Wire) {

@@ -80,6 +80,23 @@ pub struct Watch {
     pub answers: bool,
     /// What nodes tell of the ring.
     pub events: bool,
+    /// Frames to nodes that are dead.
+    pub dead_contacts: bool,
+}
+
+/// Judges the frames that nodes are about to send: given the index of the sender, and the frame.
+pub type Sabotage = Box<dyn FnMut(usize, &Frame) -> Fate + Send>;
+
+/// What becomes of a frame that a node is about to send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes where it should.
+    #[default]
+    Goes,
+    /// It goes nowhere.
+    Dropped,
+    /// It goes over another of the sender's links, drawn at random; nowhere, where there is no other.
+    Astray,
 }
 
 /// Something that a node handed to its application.
@@ -119,6 +136,17 @@ pub enum Happening {
         /// What it told.
         event: RingEvent,
     },
+    /// A node sent a frame over a link whose other end is dead: it does not know that yet.
+    DeadContact {
+        /// The node.
+        node: usize,
+        /// The kind of the frame.
+        kind: u8,
+        /// Whose frame it is.
+        src: Id,
+        /// Where it should go.
+        dst: Id,
+    },
 }
 
 /// How much has happened.
@@ -138,9 +166,6 @@ pub struct Counts {
     pub most_links: usize,
 }
 
-/// Told of the node that is about to send a frame, and the frame; says whether it is lost.
-pub type Sabotage = Box<dyn FnMut(usize, &Frame) -> bool + Send>;
-
 /// The nodes, the network between them, and the signalling server.
 pub struct World {
     /// All that ever started.
@@ -155,8 +180,10 @@ pub struct World {
     pub happened: Vec<(Time, Happening)>,
     /// Look after each step whether a node holds more links than it may, and panic if so.
     pub audit: bool,
-    /// Frames that a node is about to send: it may be told to lose one.
+    /// Decides about the frames that nodes are about to send. Without it they all go.
     pub sabotage: Option<Sabotage>,
+    /// See [`World::stop_timers`].
+    timers_stopped: bool,
     counts: Counts,
     index: BTreeMap<Id, u32>,
     server: Server,
@@ -179,10 +206,11 @@ impl World {
             nodes: Vec::new(),
             network,
             server_up: true,
-            watch: Watch { answers: true, events: false },
+            watch: Watch { answers: true, ..Watch::default() },
             happened: Vec::new(),
             audit: false,
             sabotage: None,
+            timers_stopped: false,
             counts: Counts::default(),
             index: BTreeMap::new(),
             server: Server::default(),
@@ -312,6 +340,26 @@ impl World {
             Hop::Drop(reason) => self.with_outputs(from, |proto| proto.report(&header, reason, now)),
         }
         self.drain(from);
+    }
+
+    /// From now on no node does anything by itself: each only answers to what reaches it.
+    pub fn stop_timers(&mut self) {
+        self.timers_stopped = true;
+    }
+
+    /// Nodes act by themselves again, and make up at once for what has become due.
+    pub fn restart_timers(&mut self) {
+        self.timers_stopped = false;
+        for at in 0..self.nodes.len() {
+            if self.nodes[at].alive {
+                self.drain(at);
+            }
+        }
+    }
+
+    /// Gives a node other waits from now on, or other tables to keep. What it waits for already stays as it is.
+    pub fn reconfigure(&mut self, at: usize, config: impl Into<Arc<Config>>) {
+        self.nodes[at].proto.reconfigure(config);
     }
 
     /// The process is killed: nobody is told, but for what [`Network::links_notice`] says.
@@ -479,6 +527,9 @@ impl World {
             return;
         }
         node.wake = NEVER;
+        if self.timers_stopped {
+            return;
+        }
         if node.proto.poll_timeout().is_some_and(|due| due <= now) {
             self.counts.events += 1;
             self.with_outputs(at, |proto| proto.handle_timeout(now));
@@ -503,7 +554,7 @@ impl World {
                 Output::Send { link, frame } => self.carry(at, link, frame),
                 Output::Signal { to, dial } => self.signal(at, to, dial),
                 Output::FindMembers => {
-                    let wait = self.server_wait(at);
+                    let wait = self.latency_to_server(at);
                     self.later(wait, at, What::AskServer);
                 }
                 Output::Connect { link, offers: true, .. } => self.describe_end(at, link, 'o', link),
@@ -519,7 +570,7 @@ impl World {
             }
         }
         let node = &mut self.nodes[at];
-        if let Some(due) = node.proto.poll_timeout() {
+        if let Some(due) = node.proto.poll_timeout().filter(|_| !self.timers_stopped) {
             let tick = due.0.div_ceil(1 << TICK_BITS).max(self.tick);
             if tick < node.wake {
                 node.wake = tick;
@@ -557,9 +608,14 @@ impl World {
     }
 
     /// Sends a frame over a link.
-    fn carry(&mut self, at: usize, link: LinkId, frame: Frame) {
-        if self.sabotage.as_mut().is_some_and(|sabotage| sabotage(at, &frame)) {
-            return;
+    fn carry(&mut self, at: usize, mut link: LinkId, frame: Frame) {
+        match self.sabotage.as_mut().map_or(Fate::Goes, |sabotage| sabotage(at, &frame)) {
+            Fate::Goes => {}
+            Fate::Dropped => return,
+            Fate::Astray => match self.nodes[at].wires.other(link, &mut self.rng) {
+                Some(other) => link = other,
+                None => return,
+            },
         }
         let Some(&mut wire) = self.nodes[at].wires.get_mut(link) else { return };
         let peer = wire.peer as usize;
@@ -569,6 +625,11 @@ impl World {
             return;
         }
         let (from, to) = (&self.nodes[at], &self.nodes[peer]);
+        if self.watch.dead_contacts && !to.alive {
+            let (kind, src, dst) = (frame.header.kind, frame.header.src, frame.header.dst);
+            let contact = Happening::DeadContact { node: at, kind, src, dst };
+            self.happened.push((Time(self.tick << TICK_BITS), contact));
+        }
         let mut latency = self.network.latency.between(from.place, to.place, &mut self.rng);
         if to.slow {
             latency += self.network.slowness;
@@ -590,7 +651,7 @@ impl World {
             return;
         }
         self.counts.signals += 1;
-        let there = self.server_wait(at);
+        let there = self.latency_to_server(at);
         let Some(peer) = self.find(to).filter(|&peer| self.nodes[peer].is_running()) else {
             return self.later(there * 2, at, What::NotDelivered { to });
         };
@@ -599,7 +660,7 @@ impl World {
             return;
         }
         let from = self.nodes[at].proto.id();
-        let back = self.server_wait(peer);
+        let back = self.latency_to_server(peer);
         self.later(there + back, peer, What::Signal { from, dial: Box::new(dial) });
     }
 
@@ -618,7 +679,7 @@ impl World {
             _ => Vec::new(),
         };
         let found = matches!(introduction, Introduction::Found);
-        let wait = self.server_wait(at);
+        let wait = self.latency_to_server(at);
         self.later(wait, at, What::Members { found, members });
     }
 
@@ -684,7 +745,7 @@ impl World {
         self.network.loss > 0.0 && self.rng.random_bool(self.network.loss)
     }
 
-    fn server_wait(&mut self, at: usize) -> Duration {
+    fn latency_to_server(&mut self, at: usize) -> Duration {
         self.network.latency.between(self.nodes[at].place, Place::SERVER, &mut self.rng)
     }
 

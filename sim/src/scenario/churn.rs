@@ -8,18 +8,20 @@ use std::time::Duration;
 use anyhow::Result;
 use atoll::id::Id;
 use atoll::proto::{Answer, Event, Owner, Time};
+use atoll::wire::kind;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
+use super::classic::Kind;
 use super::ring::{Growth, Recipe};
 use super::samples::Samples;
 use super::{Run, Scenario};
-use crate::engine::{Happening, World};
+use crate::engine::{Happening, Watch, World};
 use crate::output::{Axis, Figure, Plot, Report, Series, Style};
 use crate::settings::Wrong;
 use crate::settings::groups::Common;
 use crate::settings::values;
-use crate::theory::PAPER_CHURN;
+use crate::theory::{PAPER_CHURN, PaperChurn};
 
 /// Virtual time between two looks at whether the run is to stop.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -66,11 +68,14 @@ impl fmt::Display for Sessions {
 
 /// What lookups do while nodes come and go.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Example:\n  sim churn --nodes 1000 --rate 0.05,0.4 --stabilize-every 30s --duration 2h")]
+#[command(after_help = "Example:\n  sim churn --nodes 1000 --rate 0.05,0.4 --stabilize-every 30s --lookup-rate 10")]
 pub struct Churn {
     /// Size of the ring, on average.
     #[arg(long, default_value = "200", value_name = "NODES", value_parser = values::count)]
     pub(super) nodes: usize,
+    /// Nodes as they ship (atoll), and as in the paper (chord): the same nodes come and go, the same keys are looked up.
+    #[arg(long, default_value = "atoll,chord", value_enum, value_name = "PROTOCOL", value_delimiter = ',')]
+    pub(super) protocol: Vec<Kind>,
     /// Joins a second, and as many departures.
     #[arg(long, default_value = "0.05,0.2,0.4", value_name = "RATE", value_delimiter = ',', value_parser = values::rate)]
     pub(super) rate: Vec<f64>,
@@ -97,8 +102,8 @@ pub struct Churn {
 }
 
 /// One ring whose nodes came and went.
-#[derive(Default)]
 struct Measured {
+    kind: Kind,
     rate: f64,
     joins: usize,
     departures: usize,
@@ -107,11 +112,36 @@ struct Measured {
     wrong: usize,
     hops: Samples,
     seconds: Samples,
+    /// Questions that were sent to nodes that were dead.
+    time_outs: usize,
     frames: u64,
     node_seconds: f64,
 }
 
 impl Measured {
+    fn new(kind: Kind, rate: f64) -> Self {
+        let (hops, seconds) = (Samples::default(), Samples::default());
+        let (joins, departures, asked, right, wrong, time_outs) = (0, 0, 0, 0, 0, 0);
+        Measured {
+            kind,
+            rate,
+            joins,
+            departures,
+            asked,
+            right,
+            wrong,
+            hops,
+            seconds,
+            time_outs,
+            frames: 0,
+            node_seconds: 0.0,
+        }
+    }
+
+    fn time_outs(&self) -> Option<f64> {
+        (self.asked > 0).then(|| self.time_outs as f64 / self.asked as f64)
+    }
+
     /// Lookups that named a wrong owner or none, of 10,000.
     fn failures(&self) -> Option<f64> {
         (self.asked > 0).then(|| 1e4 * (self.asked - self.right) as f64 / self.asked as f64)
@@ -120,28 +150,41 @@ impl Measured {
 
 impl Scenario for Churn {
     fn check(&self) -> Result<(), Wrong> {
-        self.common.protocol.check(&[self.nodes], &[self.links])
+        let links = [self.links];
+        let links = if self.protocol.contains(&Kind::Atoll) { &links[..] } else { &[] };
+        self.common.protocol.check(&[self.nodes], links)
     }
 
     /// Those who left still stand in the engine's table.
     fn sizes(&self) -> Vec<usize> {
         let newcomers = |rate: &f64| (rate * self.duration.as_secs_f64()) as usize;
-        self.rate.iter().map(|rate| self.nodes + newcomers(rate)).collect()
+        self.runs().iter().map(|(_, rate)| self.nodes + newcomers(rate)).collect()
     }
 
     fn run(&self, run: &Run) -> Result<Report> {
         let work = self.nodes as u64 + self.duration.as_secs();
-        run.progress.expect(work * self.rate.len() as u64);
-        let measured = run.each(&self.rate, |&rate| self.measure(run, rate))?;
+        let runs = self.runs();
+        run.progress.expect(work * runs.len() as u64);
+        let measured = run.each(&runs, |&(kind, rate)| self.measure(run, kind, rate))?;
         Ok(self.report(measured))
     }
 }
 
 impl Churn {
-    fn measure(&self, run: &Run, rate: f64) -> Result<Option<Measured>> {
-        let recipe = Recipe::new(self.nodes, self.links, self.growth, &self.common);
-        let Some(world) = recipe.build_settled(run)? else { return Ok(None) };
-        let mut crowd = Crowd::new(world, self, recipe, rate);
+    fn runs(&self) -> Vec<(Kind, f64)> {
+        self.rate.iter().flat_map(|&rate| self.protocol.iter().map(move |&kind| (kind, rate))).collect()
+    }
+
+    fn measure(&self, run: &Run, kind: Kind, rate: f64) -> Result<Option<Measured>> {
+        let mut recipe = match kind {
+            Kind::Atoll => Recipe::new(self.nodes, self.links, self.growth, &self.common),
+            Kind::Chord => Recipe::classic(self.nodes, self.growth, &self.common),
+        };
+        let Some(mut world) = recipe.build_settled(run)? else { return Ok(None) };
+        if kind == Kind::Chord {
+            recipe.slow_down(&mut world, run);
+        }
+        let mut crowd = Crowd::new(world, self, recipe, Measured::new(kind, rate));
         crowd.live(run);
         Ok(Some(crowd.measured))
     }
@@ -150,65 +193,97 @@ impl Churn {
         let title = format!("Nodes come and go: {} nodes, sessions {}", self.nodes, self.sessions);
         let mut report = Report::new(title).with_columns(&[
             ("rate", "joins a second", 2),
+            ("protocol", "", 0),
             ("joins", "", 0),
             ("departures", "", 0),
             ("lookups", "", 0),
             ("failed", "of 10,000", 1),
+            ("paper-failed", "of 10,000", 0),
             ("wrong", "", 0),
             ("mean", "hops", 3),
+            ("time-outs", "a lookup", 3),
+            ("paper-time-outs", "a lookup", 2),
             ("p50", "s", 3),
             ("p99", "s", 3),
             ("frames", "a node and second", 2),
         ]);
         for run in &mut measured {
+            let same = |row: &&PaperChurn| self.nodes == 1000 && (row.rate - run.rate).abs() < 1e-9;
+            let paper = PAPER_CHURN.iter().find(same).filter(|_| run.kind == Kind::Chord);
             report.row([
                 run.rate.into(),
+                run.kind.name().into(),
                 run.joins.into(),
                 run.departures.into(),
                 run.asked.into(),
                 run.failures().into(),
+                paper.map(|row| row.failures).into(),
                 run.wrong.into(),
                 run.hops.mean().into(),
+                run.time_outs().into(),
+                paper.map(|row| row.timeouts).into(),
                 run.seconds.quantile(0.5).into(),
                 run.seconds.quantile(0.99).into(),
                 (run.frames as f64 / run.node_seconds).into(),
             ]);
         }
-        report.figures.push(Figure::Plot(failures(&measured)));
-        report.figures.push(Figure::Plot(hops(&measured)));
+        report.figures.push(Figure::Plot(self.plot(&measured, &FAILURES)));
+        report.figures.push(Figure::Plot(self.plot(&measured, &HOPS)));
+        report.figures.push(Figure::Plot(self.plot(&measured, &TIME_OUTS)));
         report
     }
-}
 
-fn failures(measured: &[Measured]) -> Plot {
-    let atoll = measured.iter().filter_map(|run| Some((run.rate, run.failures()?)));
-    let paper = PAPER_CHURN.iter().map(|row| (row.rate, row.failures));
-    Plot {
-        name: "failures".to_owned(),
-        title: "Lookups that fail while nodes come and go".to_owned(),
-        x: Axis::linear("joins and departures (each a second)"),
-        y: Axis::linear("failed lookups (of 10,000)"),
-        series: vec![
-            Series::new("Atoll", Style::Measured, atoll),
-            Series::new("Chord, 1000 nodes (ToN 2003)", Style::Paper, paper),
-        ],
+    fn plot(&self, measured: &[Measured], curve: &Curve) -> Plot {
+        let mut series = Vec::new();
+        for &kind in &self.protocol {
+            let runs = measured.iter().filter(|run| run.kind == kind);
+            let points = runs.filter_map(|run| Some((run.rate, (curve.of)(run)?)));
+            series.push(Series::new(kind.name(), Style::Measured, points));
+        }
+        let paper = PAPER_CHURN.iter().map(|row| (row.rate, (curve.paper)(row)));
+        series.push(Series::new("Chord, 1000 nodes (ToN 2003)", Style::Paper, paper));
+        Plot {
+            name: curve.name.to_owned(),
+            title: curve.title.to_owned(),
+            x: Axis::linear("joins and departures (each a second)"),
+            y: Axis::linear(curve.axis),
+            series,
+        }
     }
 }
 
-fn hops(measured: &[Measured]) -> Plot {
-    let atoll = measured.iter().filter_map(|run| Some((run.rate, run.hops.mean()?)));
-    let paper = PAPER_CHURN.iter().map(|row| (row.rate, row.hops));
-    Plot {
-        name: "hops".to_owned(),
-        title: "Mean path length while nodes come and go".to_owned(),
-        x: Axis::linear("joins and departures (each a second)"),
-        y: Axis::linear("mean path length (hops)"),
-        series: vec![
-            Series::new("Atoll", Style::Measured, atoll),
-            Series::new("Chord, 1000 nodes (ToN 2003)", Style::Paper, paper),
-        ],
-    }
+/// What is drawn over the rate.
+struct Curve {
+    name: &'static str,
+    title: &'static str,
+    axis: &'static str,
+    of: fn(&Measured) -> Option<f64>,
+    paper: fn(&PaperChurn) -> f64,
 }
+
+const FAILURES: Curve = Curve {
+    name: "failures",
+    title: "Lookups that fail while nodes come and go",
+    axis: "failed lookups (of 10,000)",
+    of: Measured::failures,
+    paper: |row| row.failures,
+};
+
+const HOPS: Curve = Curve {
+    name: "hops",
+    title: "Mean path length while nodes come and go",
+    axis: "mean path length (hops)",
+    of: |run| run.hops.mean(),
+    paper: |row| row.hops,
+};
+
+const TIME_OUTS: Curve = Curve {
+    name: "time-outs",
+    title: "Dead contacts that lookups meet while nodes come and go",
+    axis: "time-outs (a lookup)",
+    of: Measured::time_outs,
+    paper: |row| row.timeouts,
+};
 
 /// The nodes of one run, and what is to happen to them. The schedule has chance of its own: whatever the nodes do, with one seed
 /// the same nodes come and go and the same keys are looked up at the same times.
@@ -228,6 +303,8 @@ struct Crowd<'a> {
     next_lookup: Time,
     /// By token.
     asked: Vec<Asked>,
+    /// Who has asked for which keys.
+    questions: BTreeSet<(Id, Id)>,
 }
 
 /// A lookup that was begun.
@@ -245,9 +322,9 @@ struct Asked {
 const NEVER: Time = Time(u64::MAX);
 
 impl<'a> Crowd<'a> {
-    fn new(mut world: World, churn: &'a Churn, recipe: Recipe<'a>, rate: f64) -> Self {
-        world.watch.answers = true;
-        world.watch.events = true;
+    fn new(mut world: World, churn: &'a Churn, recipe: Recipe<'a>, measured: Measured) -> Self {
+        let rate = measured.rate;
+        world.watch = Watch { answers: true, events: true, dead_contacts: true };
         world.happened.clear();
         let ids = || world.nodes.iter().map(|node| node.proto.id());
         let (alive, members) = (ids().zip(0..).collect(), ids().collect());
@@ -256,7 +333,7 @@ impl<'a> Crowd<'a> {
             churn,
             recipe,
             rng: Pcg32::seed_from_u64(churn.common.seed),
-            measured: Measured { rate, ..Measured::default() },
+            measured,
             alive,
             members,
             leaving: BTreeSet::new(),
@@ -264,6 +341,7 @@ impl<'a> Crowd<'a> {
             next_departure: NEVER,
             next_lookup: NEVER,
             asked: Vec::new(),
+            questions: BTreeSet::new(),
         };
         crowd.next_join = crowd.after(rate);
         crowd.next_lookup = crowd.after(churn.lookup_rate);
@@ -287,7 +365,7 @@ impl<'a> Crowd<'a> {
         }
         self.measured.frames = self.world.counts().frames - before.frames;
         // The answers to the last lookups are still on their way.
-        self.run_until(self.world.now().after(self.churn.common.protocol.lookup_patience()));
+        self.run_until(self.world.now().after(self.recipe.patience()));
         self.measured.asked = self.measured.right + self.asked.iter().filter(|asked| !asked.settled).count();
     }
 
@@ -334,6 +412,9 @@ impl<'a> Crowd<'a> {
                     self.members.insert(self.world.nodes[node].proto.id());
                 }
                 Happening::Answer { token, answer: Answer::Lookup(Ok(owner)), .. } => self.take(token, &owner, at),
+                Happening::DeadContact { kind: kind::FIND, src, dst, .. } if self.questions.contains(&(src, dst)) => {
+                    self.measured.time_outs += 1;
+                }
                 _ => {}
             }
         }
@@ -362,6 +443,7 @@ impl<'a> Crowd<'a> {
             from = after;
         }
         let token = self.asked.len() as u64;
+        self.questions.insert((self.world.nodes[from].proto.id(), key));
         self.asked.push(Asked { at: self.world.now(), from, key, owner: self.owner(key), settled: false });
         self.world.lookup(from, token, key);
         self.take_news();
@@ -384,7 +466,7 @@ impl<'a> Crowd<'a> {
         self.members.remove(&id);
         self.measured.departures += 1;
         // What the node asks for is nobody's business any more.
-        let patience = self.churn.common.protocol.lookup_patience();
+        let patience = self.recipe.patience();
         let now = self.world.now();
         let open = self.asked.iter_mut().rev().take_while(|asked| now.since(asked.at) < patience);
         open.filter(|asked| asked.from == node).for_each(|asked| asked.settled = true);

@@ -52,7 +52,7 @@ impl Scenario for Draw {
         let Some(mut world) = recipe.build_settled(run)? else { return Ok(report) };
         let Some(from) = world.random_node() else { bail!("there is nobody to look the key up") };
         let key = self.key.unwrap_or_else(|| world.nodes[from].proto.id().plus(1 << (Id::BITS - 1)));
-        let journey = follow(&mut world, from, key, self.common.protocol.lookup_patience());
+        let journey = follow(&mut world, from, key, recipe.patience());
         report.title = title(&journey);
         for (hop, node) in journey.path().iter().enumerate() {
             report.row([hop.into(), node.to_string().into()]);

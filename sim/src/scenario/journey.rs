@@ -7,7 +7,7 @@ use atoll::id::Id;
 use atoll::proto::{Answer, Time};
 use atoll::wire::{Message, TTL};
 
-use crate::engine::{Happening, World};
+use crate::engine::{Fate, Happening, World};
 
 /// Frames of one lookup at most: tries, hops and turns together are far fewer.
 const MAX_FRAMES: usize = 4096;
@@ -107,11 +107,11 @@ fn watch(world: &mut World, asking: Id, key: Id) -> Receiver<(usize, bool, u8, u
                 false
             }
             Message::Found(found) if header.dst == asking && Some(found.request) == request => true,
-            _ => return false,
+            _ => return Fate::Goes,
         };
         // Beyond the bound the picture is incomplete, and the lookup goes on.
         let _ = told.try_send((at, back, header.ttl, header.trail.len()));
-        false
+        Fate::Goes
     }));
     heard
 }

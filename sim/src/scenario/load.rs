@@ -107,18 +107,26 @@ impl Load {
             ("p50", "× mean", 3),
             ("p99", "× mean", 3),
             ("p99-theory", "× mean", 3),
+            ("p99-paper", "× mean", 1),
             ("max", "× mean", 2),
             ("max-theory", "× mean", 2),
+            ("max-paper", "× mean", 1),
         ]);
         for Measured { virtual_nodes, loads, maxima } in &mut measured {
+            let as_paper = |row: &&theory::PaperLoad| {
+                (self.nodes, self.keys, *virtual_nodes) == (theory::PAPER_NODES, theory::PAPER_KEYS, row.virtual_nodes)
+            };
+            let paper = theory::PAPER_LOADS.iter().find(as_paper);
             report.row([
                 (*virtual_nodes).into(),
                 loads.quantile(0.01).into(),
                 loads.quantile(0.5).into(),
                 loads.quantile(0.99).into(),
                 theory::load_quantile(*virtual_nodes as u32, 0.99).into(),
+                paper.map(|row| row.p99).into(),
                 maxima.mean().into(),
                 (*virtual_nodes == 1).then(|| theory::load_maximum(self.nodes)).into(),
+                paper.and_then(|row| row.maximum).into(),
             ]);
         }
         report.figures.push(Figure::Plot(plot(&mut measured)));

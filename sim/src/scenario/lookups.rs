@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use atoll::id::Id;
 use atoll::proto::{Answer, Time};
+use rand::RngExt;
 use rand::seq::IndexedRandom;
+use rand_pcg::Pcg32;
 
 use super::Run;
 use super::ring::pass;
@@ -25,6 +27,8 @@ const MOST_AT_ONCE: f64 = 64.0;
 pub(super) struct Outcome {
     /// Those that were begun.
     pub(super) begun: usize,
+    /// Who asked for which key, of all that were begun.
+    pub(super) questions: Vec<(Id, Id)>,
     /// Those that named the right owner.
     pub(super) right: usize,
     /// Those that named another.
@@ -39,6 +43,15 @@ impl Outcome {
     /// The share that named the right owner; `None` without lookups.
     pub(super) fn delivered(&self) -> Option<f64> {
         (self.begun > 0).then(|| self.right as f64 / self.begun as f64)
+    }
+
+    pub(super) fn append(&mut self, other: Outcome) {
+        self.begun += other.begun;
+        self.questions.extend(other.questions);
+        self.right += other.right;
+        self.wrong += other.wrong;
+        self.hops.append(other.hops);
+        self.seconds.append(other.seconds);
     }
 
     fn take_answers(&mut self, world: &mut World, asked: &[(Id, Time)], owners: &Owners) {
@@ -63,9 +76,27 @@ pub(super) struct Owners(Vec<Id>);
 impl Owners {
     pub(super) fn of(world: &World) -> Self {
         let members = world.nodes.iter().filter(|node| node.is_member());
-        let mut ids: Vec<Id> = members.map(|node| node.proto.id()).collect();
+        Owners::among(members.map(|node| node.proto.id()))
+    }
+
+    /// As if these were the members.
+    pub(super) fn among(ids: impl Iterator<Item = Id>) -> Self {
+        let mut ids: Vec<Id> = ids.collect();
         ids.sort_unstable();
         Owners(ids)
+    }
+
+    /// A member other than this one, at random; this one where there is no other.
+    fn another(&self, than: Id, rng: &mut Pcg32) -> Id {
+        // The list is sorted: from the own place on, every index is one further.
+        let own = self.0.partition_point(|&id| id < than);
+        let listed = self.0.get(own) == Some(&than);
+        let others = self.0.len() - usize::from(listed);
+        if others == 0 {
+            return than;
+        }
+        let index = rng.random_range(0..others);
+        self.0[index + usize::from(listed && index >= own)]
     }
 
     /// The first member at or after the key. `None`: there are no members.
@@ -80,7 +111,7 @@ impl Owners {
 pub enum Target {
     /// Random points of the ring, whoever owns them.
     Keys,
-    /// Random nodes that live.
+    /// Random other nodes that live.
     Nodes,
 }
 
@@ -115,8 +146,9 @@ pub(super) fn look_up(world: &mut World, run: &Run, lookups: &Lookups<'_>) -> Ou
             let Some(from) = from else { break };
             let key = match lookups.target {
                 Target::Keys => Id::random(world.rng()),
-                Target::Nodes => owners.0.choose(world.rng()).copied().unwrap_or_default(),
+                Target::Nodes => owners.another(world.nodes[from].proto.id(), world.rng()),
             };
+            outcome.questions.push((world.nodes[from].proto.id(), key));
             asked.push((key, world.now()));
             world.lookup(from, asked.len() as u64 - 1, key);
         }

@@ -96,7 +96,7 @@ impl Merge {
         let each = |count: u64| count as f64 / nodes as f64;
         let (frames, opened) = (each(world.counts().frames - before.frames), each(world.counts().links - before.links));
         let outcome = {
-            let (count, patience) = (self.lookups, self.common.protocol.lookup_patience());
+            let (count, patience) = (self.lookups, recipe.patience());
             let lookups = Lookups { count, target: Target::Keys, patience, asking: None, at_once: false };
             look_up(&mut world, run, &lookups)
         };

@@ -2,6 +2,7 @@
 
 mod attack;
 mod churn;
+mod classic;
 mod damage;
 mod draw;
 mod fail;
@@ -11,6 +12,7 @@ mod journey;
 mod load;
 mod lookups;
 mod merge;
+mod packets;
 mod ring;
 mod samples;
 mod trace;
@@ -26,8 +28,9 @@ use crate::output::Report;
 use crate::progress::Progress;
 use crate::settings::Wrong;
 
-pub use attack::Attack;
+pub use attack::{Attack, Misdeed};
 pub use churn::{Churn, Sessions};
+pub use classic::Kind;
 pub use draw::Draw;
 pub use fail::Fail;
 pub use hops::Hops;
@@ -45,11 +48,11 @@ pub enum Verb {
     Hops(Hops),
     /// How long it takes until nodes that join are one correct ring.
     Join(Join),
-    /// What lookups do when a share of all nodes dies at one moment: before any repair, and after it.
+    /// What arrives when a share of all nodes dies at one moment: before any repair, and after it.
     Fail(Fail),
     /// How evenly keys are spread over nodes with random ids.
     Load(Load),
-    /// How many lookups come through though a share of the nodes drops what it should forward.
+    /// How many lookups come through though a share of the nodes drops what it should forward, or sends it astray.
     Attack(Attack),
     /// What lookups do while nodes come and go.
     Churn(Churn),

@@ -8,12 +8,12 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use atoll::id::Id;
 use atoll::proto::{Config, Time};
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
 use super::Run;
-use crate::engine::World;
-use crate::settings::groups::Common;
+use crate::engine::{Network, World};
+use crate::settings::groups::{Common, Periods};
 use crate::settings::values::{Wait, wait};
 
 /// Virtual time between two looks at whether the run is to stop.
@@ -66,10 +66,29 @@ pub(super) struct Recipe<'a> {
     nodes: usize,
     growth: Growth,
     common: &'a Common,
+    pub(super) seed: u64,
+    pub(super) network: Network,
+    /// What must be seen before the ring is used.
+    ready: Ready,
     /// The settings of most nodes, and of the rich ones: each once, however many nodes there are.
     usual: Arc<Config>,
     rich: Arc<Config>,
 }
+
+/// When a ring can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ready {
+    /// Every predecessor and successor list is exactly right.
+    Correct,
+    /// All are members. With relaxed periods the far ends of the lists need many minutes more, and hardly matter.
+    Joined,
+}
+
+/// How often nodes of the classic kind stabilize and refresh their fingers while their ring is built.
+const CLASSIC_BUILDING: Duration = Duration::from_secs(2);
+
+/// The same in large rings.
+const CLASSIC_BUILDING_LARGE: Duration = Duration::from_secs(15);
 
 /// A ring that was built.
 pub(super) struct Ring {
@@ -83,20 +102,79 @@ pub(super) struct Ring {
 
 impl<'a> Recipe<'a> {
     pub(super) fn new(nodes: usize, links: usize, growth: Growth, common: &'a Common) -> Self {
-        let usual = common.protocol.config(links).into();
-        let rich = common.protocol.config(common.protocol.rich_links).into();
-        Recipe { nodes, growth, common, usual, rich }
+        let usual = common.protocol.config(nodes, links).into();
+        let rich = common.protocol.config(nodes, common.protocol.rich_links).into();
+        let ready = match common.periods(nodes) {
+            Periods::Shipped => Ready::Correct,
+            Periods::Relaxed => Ready::Joined,
+        };
+        Recipe { nodes, growth, common, seed: common.seed, network: common.network(nodes), ready, usual, rich }
     }
 
-    /// A ring that is correct, and whose nodes have chosen their fingers. Gives `None` when the run is to stop.
+    /// A ring of the paper's Chord, which stabilizes often and repairs at once until [`Recipe::slow_down`]: with the paper's
+    /// periods it would take hours to form.
+    pub(super) fn classic(nodes: usize, growth: Growth, common: &'a Common) -> Self {
+        let mut config = common.protocol.classic();
+        config.repair_at_once = true;
+        let building = match common.periods(nodes) {
+            Periods::Shipped => CLASSIC_BUILDING,
+            Periods::Relaxed => CLASSIC_BUILDING_LARGE,
+        };
+        (config.stabilize_every, config.finger_every) = (building, building);
+        // Nodes that start at once may form rings of their own, which the paper has no means to join.
+        config.check_every = building * 2;
+        Recipe::new(nodes, Config::MIN_LINKS, growth, common).with_config(config)
+    }
+
+    /// The same with other settings of all nodes.
+    pub(super) fn with_config(self, config: Config) -> Self {
+        let config = Arc::new(config);
+        Recipe { usual: Arc::clone(&config), rich: config, ..self }
+    }
+
+    /// The same with other settings of most nodes, and of the rich ones.
+    pub(super) fn with_configs(self, [usual, rich]: [Config; 2]) -> Self {
+        Recipe { usual: usual.into(), rich: rich.into(), ..self }
+    }
+
+    /// The settings of most nodes, and of the rich ones.
+    pub(super) fn configs(&self) -> [&Config; 2] {
+        [&self.usual, &self.rich]
+    }
+
+    /// How long a lookup may take with all its tries.
+    pub(super) fn patience(&self) -> Duration {
+        self.usual.lookup_timeout * u32::from(self.usual.lookup_tries)
+    }
+
+    /// Gives the nodes of a classic ring, and those who join it later, the settings of the paper: one after the other, so that
+    /// they do not all stabilize at one time.
+    pub(super) fn slow_down(&mut self, world: &mut World, run: &Run) {
+        let config = Arc::new(self.common.protocol.classic());
+        let pause = config.stabilize_every / world.nodes.len().max(1) as u32;
+        for at in 0..world.nodes.len() {
+            world.reconfigure(at, Arc::clone(&config));
+            pass(world, run, pause);
+        }
+        (self.usual, self.rich) = (Arc::clone(&config), config);
+    }
+
+    /// A ring that can be used, and whose nodes have chosen their fingers. Gives `None` when the run is to stop.
     ///
     /// # Errors
     ///
-    /// When the ring is not correct within the limit.
+    /// When the ring cannot be used within the limit.
     pub(super) fn build_settled(&self, run: &Run) -> Result<Option<World>> {
-        let Some(Ring { mut world, correct_after, .. }) = self.build(run) else { return Ok(None) };
-        if correct_after.is_none() {
-            let (nodes, seed, limit) = (self.nodes, self.common.seed, Wait(self.common.limit));
+        let Some((mut world, _)) = self.grow(run) else { return Ok(None) };
+        let ready = match self.ready {
+            Ready::Correct => until_correct(&mut world, run, self.common.limit),
+            Ready::Joined => until_joined(&mut world, run, self.common.limit),
+        };
+        if run.progress.is_stopped() {
+            return Ok(None);
+        }
+        if ready.is_none() {
+            let (nodes, seed, limit) = (self.nodes, self.seed, Wait(self.common.limit));
             bail!("{nodes} nodes with seed {seed} were no correct ring after {limit}: give --limit more time");
         }
         pass(&mut world, run, self.common.settle);
@@ -106,7 +184,16 @@ impl<'a> Recipe<'a> {
     /// Lets the nodes join, and waits until every predecessor and successor list is exactly right, until the limit. Gives
     /// `None` when the run is to stop.
     pub(super) fn build(&self, run: &Run) -> Option<Ring> {
-        let mut world = World::new(self.common.seed, self.common.network.network());
+        let (mut world, last_start) = self.grow(run)?;
+        let correct_after = until_correct(&mut world, run, self.common.limit);
+        (!run.progress.is_stopped()).then_some(Ring { world, correct_after, last_start })
+    }
+
+    /// Lets the nodes begin to join. Gives the time of the last one's start, too.
+    fn grow(&self, run: &Run) -> Option<(World, Duration)> {
+        let mut world = World::new(self.seed, self.network.clone());
+        // The ids do not depend on what the nodes do: rings of different kinds have the same ones.
+        let mut ids = Pcg32::seed_from_u64(self.seed);
         world.watch.answers = false;
         let mut start = world.now();
         for count in 0..self.nodes {
@@ -116,25 +203,17 @@ impl<'a> Recipe<'a> {
                 while world.step_until(start) {}
                 run.progress.did(0, world.counts().events - events);
             }
-            self.add(&mut world);
+            self.add_by(&mut ids, &mut world);
             run.progress.did(1, 0);
             if run.progress.is_stopped() {
                 return None;
             }
         }
-        let last_start = start.since(Time(0));
-        let correct_after = until_correct(&mut world, run, self.common.limit);
-        (!run.progress.is_stopped()).then_some(Ring { world, correct_after, last_start })
+        Some((world, start.since(Time(0))))
     }
 
-    /// One node more, which begins to join. Gives its index.
-    fn add(&self, world: &mut World) -> usize {
-        let id = Id::random(world.rng());
-        let rich = self.is_rich(world.rng());
-        world.add(id, if rich { &self.rich } else { &self.usual }.clone())
-    }
-
-    /// One node more, which begins to join, with chance from another source than the world's. Gives its index.
+    /// One node more, which begins to join, with chance from another source than the world's. Gives its
+    /// index.
     pub(super) fn add_by(&self, rng: &mut Pcg32, world: &mut World) -> usize {
         let id = Id::random(rng);
         world.add(id, if self.is_rich(rng) { &self.rich } else { &self.usual }.clone())
@@ -178,6 +257,21 @@ pub(super) fn until_correct(world: &mut World, run: &Run, limit: Duration) -> Op
         }
         pass(world, run, SLICE);
     }
+}
+
+/// Waits until nobody is joining. Gives when that was seen, as [`until_correct`] does.
+fn until_joined(world: &mut World, run: &Run, limit: Duration) -> Option<Duration> {
+    let end = world.now().after(limit);
+    while !run.progress.is_stopped() {
+        if world.running().all(|at| world.nodes[at].is_member()) {
+            return Some(world.now().since(Time(0)));
+        }
+        if world.now() >= end {
+            return None;
+        }
+        pass(world, run, SLICE * 5);
+    }
+    None
 }
 
 /// Lets time pass.

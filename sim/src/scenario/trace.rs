@@ -62,12 +62,12 @@ impl Scenario for Trace {
         ]);
         let Some(mut world) = recipe.build_settled(run)? else { return Ok(report) };
         kill(&mut world, self.dead);
-        if let Some(notice) = self.common.network.links_notice.0 {
+        if let Some(notice) = world.network.links_notice {
             pass(&mut world, run, notice + crate::engine::TICK);
         }
         let key = self.key.unwrap_or_else(|| Id::random(world.rng()));
         let Some(from) = world.random_node() else { bail!("nobody survived to look the key up") };
-        let journey = follow(&mut world, from, key, self.common.protocol.lookup_patience());
+        let journey = follow(&mut world, from, key, recipe.patience());
         report.title = title(&journey);
         tell(&journey, &mut report);
         Ok(report)

@@ -60,7 +60,7 @@ async fn main() -> ExitCode {
 }
 
 fn list() {
-    for group in Group::EACH {
+    for group in Group::EACH.into_iter().chain([Group::SimLarge]) {
         println!("{:12} {}", group.name(), group.about());
     }
 }

@@ -14,6 +14,7 @@ mod samples;
 mod services;
 mod session;
 mod signalling;
+mod sim;
 
 use clap::ValueEnum;
 
@@ -34,14 +35,18 @@ pub enum Group {
     Memory,
     /// Processes that are killed: the ring heals, and works without its signalling server.
     Faults,
-    /// Everything.
+    /// The simulator: the protocol among 1,000 and 10,000 nodes. Takes minutes.
+    Sim,
+    /// The simulator's other figures, with rings of up to 1,000,000 nodes. Takes an hour, and is no part of all.
+    SimLarge,
+    /// Everything but sim-large.
     All,
 }
 
 impl Group {
-    /// All but [`Group::All`].
-    pub const EACH: [Group; 6] =
-        [Group::Ring, Group::Link, Group::Session, Group::Signalling, Group::Memory, Group::Faults];
+    /// What [`Group::All`] stands for.
+    pub const EACH: [Group; 7] =
+        [Group::Ring, Group::Link, Group::Session, Group::Signalling, Group::Memory, Group::Faults, Group::Sim];
 
     /// Its name on the command line.
     pub fn name(self) -> String {
@@ -63,6 +68,8 @@ impl Group {
             Group::Signalling => signalling::measure(report).await,
             Group::Memory => memory::measure(report).await,
             Group::Faults => faults::measure(report).await,
+            Group::Sim => sim::measure(report).await,
+            Group::SimLarge => sim::measure_large(report).await,
             Group::All => {
                 for group in Group::EACH {
                     Box::pin(group.measure(report)).await?;

@@ -24,16 +24,33 @@ pub(super) fn own_memory() -> anyhow::Result<Memory> {
     memory("self")
 }
 
+/// The most memory of this process that was resident at any time since [`forget_peak`], in bytes.
+pub(super) fn own_peak() -> anyhow::Result<u64> {
+    status_of("self", &["VmHWM:"]).map(|fields| fields[0])
+}
+
+/// The peak counts from now on.
+pub(super) fn forget_peak() -> anyhow::Result<()> {
+    const FORGET_PEAK: &str = "5";
+    std::fs::write("/proc/self/clear_refs", FORGET_PEAK).context("cannot reset the peak of resident memory")
+}
+
 fn memory(process: &str) -> anyhow::Result<Memory> {
+    let fields = status_of(process, &["VmRSS:", "RssAnon:"])?;
+    Ok(Memory { resident: fields[0], anonymous: fields[1] })
+}
+
+/// These fields of a process's status, in bytes.
+fn status_of(process: &str, names: &[&str]) -> anyhow::Result<Vec<u64>> {
     let path = format!("/proc/{process}/status");
     let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+    let field = |name: &&str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(*name)).with_context(|| format!("no {name}"))?;
         let number =
             line.trim().trim_end_matches(" kB").parse::<u64>().with_context(|| format!("{name} is no number"))?;
         anyhow::Ok(number * UNIT)
     };
-    Ok(Memory { resident: field("VmRSS:")?, anonymous: field("RssAnon:")? })
+    names.iter().map(field).collect()
 }
 
 /// Files and sockets that this process has open.
