@@ -83,43 +83,43 @@ pub struct Protocol {
     /// Each of the flags below goes before it.
     #[arg(long, value_enum, value_name = "PERIODS")]
     pub periods: Option<Periods>,
-    /// How often a node compares its view of the ring with its successor's [1s; relaxed 30s].
+    /// How often a node compares its view of the ring with its successor's (1s; relaxed 30s).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub stabilize_every: Option<Duration>,
-    /// How often a node checks by a lookup that it has its place in the one ring [5s; relaxed 60s].
+    /// How often a node checks by a lookup that it has its place in the one ring (5s; relaxed 60s).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub check_every: Option<Duration>,
-    /// How long changes of the neighbours are gathered before they are told [50ms; relaxed 1s].
+    /// How long changes of the neighbours are gathered before they are told (50ms; relaxed 1s).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub gossip_delay: Option<Duration>,
-    /// A link that was silent for so long is asked for a sign of life; 0 turns it off [1s; relaxed 0].
+    /// A link that was silent for so long is asked for a sign of life; 0 turns it off (1s; relaxed 0).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub heartbeat_every: Option<Duration>,
-    /// A link that was silent for so long is avoided while there is another way [2500ms].
+    /// A link that was silent for so long is avoided while there is another way (2500ms).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub suspect_after: Option<Duration>,
-    /// A link that was silent for so long is dead [5s].
+    /// A link that was silent for so long is dead (5s).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub dead_after: Option<Duration>,
-    /// How long a peer may take to answer a step of setting up a link [2s; relaxed 10s].
+    /// How long a peer may take to answer a step of setting up a link (2s; relaxed 10s).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub request_timeout: Option<Duration>,
-    /// How long a link may take to open once both ends have described themselves [5s; relaxed 20s].
+    /// How long a link may take to open once both ends have described themselves (5s; relaxed 20s).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub connect_timeout: Option<Duration>,
-    /// How long one try of a lookup may take [1s; relaxed 5s].
+    /// How long one try of a lookup may take (1s; relaxed 5s).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub lookup_timeout: Option<Duration>,
     /// Tries of a lookup, each by another first hop.
     #[arg(long, default_value = "4", value_name = "TRIES", value_parser = clap::value_parser!(u8).range(1..))]
     pub lookup_tries: u8,
-    /// How long a joining node waits before it asks again for a member to join through [500ms; relaxed 8s].
+    /// How long a joining node waits before it asks again for a member to join through (500ms; relaxed 8s).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub join_retry: Option<Duration>,
-    /// How long a peer that could not be linked is left alone [300ms].
+    /// How long a peer that could not be linked is left alone (300ms).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub failed_for: Option<Duration>,
-    /// How often an empty row of the finger table is tried again [2s; relaxed 10s].
+    /// How often an empty row of the finger table is tried again (2s; relaxed 10s).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub finger_every: Option<Duration>,
 }
