@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rand::seq::IteratorRandom;
 
+use super::dial::Verdict;
 use super::links::{LinkId, Route};
 use super::timer::{Time, Timer};
 use super::{Event, Output, Phase, Proto};
@@ -98,6 +99,11 @@ impl Ring {
         self.replace(self.predecessors.to_vec(), rest);
     }
 
+    fn remove_predecessor(&mut self, id: Id) {
+        let rest = self.predecessors.iter().copied().filter(|&entry| entry != id).collect();
+        self.replace(rest, self.successors.to_vec());
+    }
+
     /// Bytes on the heap.
     pub(super) fn memory(&self) -> usize {
         (self.predecessors.len() + self.successors.len()) * size_of::<Id>()
@@ -151,11 +157,37 @@ impl Proto {
                 self.ring.hint(id, None);
             }
         }
+        self.forget_the_lost(peer, &view, now);
         let (predecessors, successors) = (self.rectified(peer, &view), self.stabilized(peer, &view));
         if predecessors.is_some() || successors.is_some() {
             let predecessors = predecessors.unwrap_or_else(|| self.ring.predecessors.to_vec());
             let successors = successors.unwrap_or_else(|| self.ring.successors.to_vec());
             self.ring.replace(predecessors, successors);
+        }
+    }
+
+    /// Forgets the successors that no link could be opened to, and that `peer`, who stands behind them, does not know either. It would: a
+    /// node that lives tells its successor of itself. A link that did not open is not enough, for a hop on the way may be what is dead:
+    /// a node would forget living successors, in the end the last.
+    fn forget_the_lost(&mut self, peer: Id, view: &RingView, now: Time) {
+        let row: Vec<Id> = [peer].into_iter().chain(view.predecessors.iter().copied()).collect();
+        let unknown = |id: Id| match row.len() {
+            1 => id.is_between(self.me, peer),
+            _ => id.is_between(self.me, peer) && row.windows(2).any(|pair| id.is_between(pair[1], pair[0])),
+        };
+        let lost = |&id: &Id| self.failed.is_lost(id) && !self.links.is_open_to(id) && unknown(id);
+        for id in self.ring.successors.iter().copied().filter(lost).collect::<Vec<_>>() {
+            self.failed.insert(id, Verdict::Gone, self.config.failed_for, now);
+            self.forget_neighbour(id);
+        }
+    }
+
+    /// No link to a neighbour opened. As a predecessor it is not needed; of a successor, the next member behind it knows whether it lives.
+    pub(super) fn miss_neighbour(&mut self, peer: Id) {
+        self.ring.remove_predecessor(peer);
+        let behind = self.links.members().min_by_key(|link| peer.clockwise_to(link.peer)).map(|link| link.id);
+        if let Some(link) = behind.filter(|_| self.ring.successors.contains(&peer)) {
+            self.send_on(link, Message::AskRing);
         }
     }
 
@@ -245,7 +277,7 @@ impl Proto {
         for &id in view.predecessors.iter().chain(&view.successors).filter(|&&id| id != self.me) {
             self.ring.hint(id, None);
         }
-        self.failed.insert(peer, true, GONE_FOR, now);
+        self.failed.insert(peer, Verdict::Gone, GONE_FOR, now);
         self.on_farewell(link, peer, now);
     }
 
@@ -367,6 +399,7 @@ impl Proto {
             self.send_ring(link);
             self.send_on(link, Message::AskRing);
         }
+        self.ask_strangers();
         self.ring.asked.clear();
         self.ring.unsettle();
     }
