@@ -450,11 +450,16 @@ impl Proto {
         }
     }
 
-    /// The signalling server does not know the peer, or cannot reach it.
+    /// The signalling server does not know the peer, or cannot reach it. A neighbour that was lost on the ring as well is gone.
     pub(super) fn fail_signalled_dial(&mut self, peer: Id, now: Time) {
         let dialling = self.links.to(peer).filter(|link| !link.is_open() && link.route == Route::Signalling);
-        if let Some(link) = dialling.map(|link| link.id) {
+        if let Some((link, purpose)) = dialling.map(|link| (link.id, link.purpose)) {
+            let lost = purpose == Purpose::Ring && self.failed.is_lost(peer);
             self.dial_failed(link, now);
+            if lost {
+                self.failed.insert(peer, Verdict::Gone, self.config.failed_for, now);
+                self.forget_neighbour(peer);
+            }
         }
     }
 

@@ -171,10 +171,10 @@ impl Proto {
     /// a node would forget living successors, in the end the last.
     fn forget_the_lost(&mut self, peer: Id, view: &RingView, now: Time) {
         let row: Vec<Id> = [peer].into_iter().chain(view.predecessors.iter().copied()).collect();
-        let unknown = |id: Id| match row.len() {
-            1 => id.is_between(self.me, peer),
-            _ => id.is_between(self.me, peer) && row.windows(2).any(|pair| id.is_between(pair[1], pair[0])),
-        };
+        // One without a predecessor knows whom it has lost, but not from how far: it counts only where it is the next that lives.
+        let next = row.len() == 1 && self.live_successor() == Some(peer);
+        let leaves_out = |id: Id| next || row.windows(2).any(|pair| id.is_between(pair[1], pair[0]));
+        let unknown = |id: Id| id.is_between(self.me, peer) && leaves_out(id);
         let lost = |&id: &Id| self.failed.is_lost(id) && !self.links.is_open_to(id) && unknown(id);
         for id in self.ring.successors.iter().copied().filter(lost).collect::<Vec<_>>() {
             self.failed.insert(id, Verdict::Gone, self.config.failed_for, now);
@@ -312,7 +312,10 @@ impl Proto {
         for clockwise in [true, false] {
             for (place, id) in self.nearest(clockwise, &hints).into_iter().enumerate() {
                 let through = hints.iter().find(|&&(hint, _)| hint == id).and_then(|&(_, through)| through);
-                let route = through.map_or(Route::Ring(None), Route::Through);
+                // With no living successor left, the ring may have come apart: only the server leads to the other part then.
+                let apart = clockwise && self.failed.is_lost(id) && self.live_successor().is_none();
+                let by_id = if apart { Route::Signalling } else { Route::Ring(None) };
+                let route = through.map_or(by_id, Route::Through);
                 self.want(id, Purpose::Ring, route, now);
                 // A nearer node with a link is not in the list yet: only its own word brings it there.
                 let asks = clockwise && place < NEAR && self.config.repair_at_once;
