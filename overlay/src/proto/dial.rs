@@ -87,9 +87,7 @@ impl Failed {
     /// Leaves the peer alone for `pause`, and twice as long for each failure before, 32 times at most.
     pub(super) fn insert(&mut self, peer: Id, verdict: Verdict, pause: Duration, now: Time) {
         let earlier = self.list.iter().position(|failure| failure.peer == peer).map(|at| self.list.remove(at));
-        let times = earlier.as_ref().map_or(0, |failure| failure.times + 1);
-        let was_gone = earlier.is_some_and(|failure| failure.verdict == Verdict::Gone);
-        let verdict = if was_gone && verdict == Verdict::Lost { Verdict::Gone } else { verdict };
+        let times = earlier.map_or(0, |failure| failure.times + 1);
         if self.list.len() == MAX_FAILED {
             self.list.remove(0);
         }
@@ -531,7 +529,7 @@ impl Proto {
         let victims: Vec<LinkId> = self
             .links
             .iter()
-            .filter(|link| gives_way(link, purpose, now) && self.worth(link, now) == least)
+            .filter(|link| self.gives_way(link, purpose, now) && self.worth(link, now) == least)
             .map(|link| link.id)
             .collect();
         let Some(victim) = victims.into_iter().choose(&mut self.rng) else { return false };
@@ -553,8 +551,18 @@ impl Proto {
             Purpose::Join => Worth::Direct,
             _ => Worth::Finger,
         };
-        let candidates = self.links.iter().filter(|link| gives_way(link, purpose, now));
+        let candidates = self.links.iter().filter(|link| self.gives_way(link, purpose, now));
         candidates.map(|link| self.worth(link, now)).min().filter(|&least| least < below)
+    }
+
+    /// Whether a link may be closed at all for this purpose. Newcomers close none of the young ones: while many nodes start at once,
+    /// any of them may be all that joins a part of the ring to the rest. And the last one that gives signs of life stays: the others may
+    /// be dead and not missed yet.
+    fn gives_way(&self, link: &Link, purpose: Purpose, now: Time) -> bool {
+        let lively = |link: &Link| link.member && now.since(link.time) <= self.config.heartbeat_every * 3 / 2;
+        let mut others = self.links.open().filter(|other| other.id != link.id);
+        let is_last = link.is_open() && lively(link) && !self.config.heartbeat_every.is_zero() && !others.any(lively);
+        !is_last && (purpose != Purpose::Join || now.since(link.since) > SETTLED)
     }
 
     fn worth(&self, link: &Link, now: Time) -> Worth {
@@ -596,10 +604,4 @@ impl Proto {
 /// Whether a newcomer has this link to learn its place by.
 fn is_newcomers(link: &Link, now: Time) -> bool {
     link.purpose == Purpose::Join && !link.dialled && !link.member && now.since(link.since) < GRACE
-}
-
-/// Whether a link may be closed at all for this purpose. Newcomers close none of the young ones: while many nodes start at once,
-/// any of them may be all that joins a part of the ring to the rest.
-fn gives_way(link: &Link, purpose: Purpose, now: Time) -> bool {
-    purpose != Purpose::Join || now.since(link.since) > SETTLED
 }
