@@ -1,6 +1,6 @@
 //! `sim check` in small: that the protocol passes it, and that it finds what is wrong where something is.
 
-use sim::check::{CheckArgs, Outcome, Scenario, run};
+use sim::check::{CheckArgs, Outcome, run};
 
 fn check(args: &CheckArgs) -> Outcome {
     run(args, std::thread::available_parallelism().map_or(1, usize::from), &|_, _| true)
@@ -47,7 +47,7 @@ mod known_bugs {
         let failure = outcome.failure.unwrap_or_else(|| panic!("{bug} is not found within {within} scenarios"));
         assert!(failure.replay.contains(bug.name()), "the replay is without the bug: {}", failure.replay);
         let minimal = failure.minimal.expect("it is made smaller");
-        let again = Scenario::parse(&minimal.scenario.to_toml()).expect("what was printed is read");
+        let again = sim::check::Scenario::parse(&minimal.scenario.to_toml()).expect("what was printed is read");
         let base = CheckArgs { bug: Some(bug), ..CheckArgs::default() }.base();
         let failed =
             sim::check::run_scenario(&again, &base).expect_err("the smallest scenario fails from its file, too");

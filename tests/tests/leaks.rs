@@ -93,7 +93,7 @@ async fn nodes_that_come_and_go_leave_nothing_behind() {
         node.close().await;
     };
     let settled = async || {
-        eventually(Duration::from_secs(5), async || {
+        eventually(Duration::from_secs(20), async || {
             let (peers, sessions) = (stay.peers().await.len(), stay.sessions().all().len());
             if peers + sessions == 0 { Ok(()) } else { Err(format!("{peers} peers and {sessions} sessions are left")) }
         })

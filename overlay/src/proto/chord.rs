@@ -97,14 +97,12 @@ impl Proto {
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
-    use std::time::Duration;
 
     use rand::seq::IndexedRandom;
     use rand::{RngExt, SeedableRng};
     use rand_pcg::Pcg32;
 
-    use super::super::harness::World;
-    use super::super::{Answer, Config, Input, Phase};
+    use super::super::{Config, Input};
     use super::*;
     use crate::wire::{Dial, Message, Neighbours, Purpose, Role, Step};
 
@@ -205,57 +203,5 @@ mod tests {
             println!("{fraction}: path {hops:.2} (paper {path}), time-outs {time_outs:.2} (paper {paper_time_outs})");
             assert!((hops / path - 1.0).abs() < 0.05, "mean path {hops} where the paper has {path}");
         }
-    }
-
-    #[test]
-    fn classic_nodes_that_join_one_by_one_end_in_one_ring_with_the_fingers_of_the_paper() {
-        let mut world = World::new(5);
-        for count in 1..=30 {
-            world.start(1, &Config::classic());
-            let joined = |world: &World| world.alive().all(|node| node.proto.phase() == Phase::Member);
-            world.await_that(&format!("node {count} a member"), Duration::from_secs(200), joined);
-        }
-        let took = world.await_that("one ideal ring", Duration::from_secs(3000), World::is_ideal);
-        println!("ideal after {took:?}, {} steps", world.steps);
-        world.run_for(Duration::from_secs(120));
-        let mut ids: Vec<Id> = world.alive().map(|node| node.proto.id()).collect();
-        ids.sort_unstable();
-        for node in world.alive() {
-            let proto = &node.proto;
-            let successor = proto.ring.successor().unwrap();
-            let rows = (0..Id::BITS).map(|row| proto.me.plus(1 << row));
-            let mut expected: Vec<Id> = rows.map(|point| owner(&ids, point)).collect();
-            expected.retain(|&finger| finger != successor && finger != proto.me);
-            let mut fingers: Vec<Id> = proto.fingers.peers().filter(|&finger| finger != successor).collect();
-            expected.dedup();
-            fingers.dedup();
-            assert_eq!(fingers, expected, "the fingers of {}", proto.me);
-        }
-        for token in 0..300 {
-            let key = Id::random(world.rng());
-            let from = world.random_node();
-            world.lookup(from, token, key);
-            world.run_for(Duration::from_secs(1));
-            match world.nodes[from].answers.get(&token) {
-                Some(Answer::Lookup(Ok(found))) => assert_eq!(found.id, owner(&ids, key), "the owner of {key}"),
-                other => panic!("the lookup of {key} gave {other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_classic_ring_closes_over_the_dead() {
-        let mut world = World::new(6);
-        for _ in 0..30 {
-            world.start(1, &Config::classic());
-            world.run_for(Duration::from_secs(60));
-        }
-        world.await_that("one ideal ring", Duration::from_secs(3000), World::is_ideal);
-        for _ in 0..8 {
-            let victim = world.random_node();
-            world.crash(victim);
-        }
-        let took = world.await_that("healed", Duration::from_secs(600), World::is_ideal);
-        println!("healed after {took:?}");
     }
 }
