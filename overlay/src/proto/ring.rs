@@ -198,13 +198,25 @@ impl Proto {
         match self.live_successor() {
             Some(live) if live == peer => {
                 let not_live = old.iter().copied().take_while(|&id| id != peer);
-                Some(self.successor_list(not_live.chain(copied)))
+                Some(self.successor_list(not_live.chain(copied).chain(self.left_out(peer, view))))
             }
             Some(live) if !peer.is_between(self.me, live) => None,
             // Behind the last, it would leave out those between: a list that goes on beyond what it knows is worse than a short one.
             None if old.last().is_some_and(|&last| !peer.is_between(self.me, last) && peer != last) => None,
             _ => Some(self.successor_list(copied.chain(old.iter().copied()))),
         }
+    }
+
+    /// The successors with a link that the list of `peer` steps over, for it had not heard of them yet. The list may be old: where all in it
+    /// have died since, they are what is left.
+    fn left_out(&self, peer: Id, view: &RingView) -> impl Iterator<Item = Id> {
+        let last = match view.successors.contains(&self.me) {
+            true => self.me,
+            false => view.successors.last().copied().unwrap_or(peer),
+        };
+        let linked = |id: Id| self.links.open_to(id).is_some_and(|link| link.member);
+        let listed = self.ring.successors.iter().copied();
+        listed.filter(move |&id| peer != last && id.is_between(peer, last) && linked(id))
     }
 
     /// The first in the list with an open link.
