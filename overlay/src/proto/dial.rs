@@ -91,9 +91,18 @@ impl Failed {
         if self.list.len() == MAX_FAILED {
             self.list.remove(0);
         }
-        let until = now.after(pause * (1 << times.min(5)));
+        let doublings = if verdict == Verdict::Unknown { MAX_PATIENCE } else { 5 };
+        let until = now.after(pause * (1 << times.min(doublings)));
         self.next = if self.list.is_empty() { until } else { until.min(self.next) };
         self.list.push(Failure { peer, until, paused: true, verdict, times });
+    }
+
+    /// A peer that was lost is gone, and left alone for `pause`: by then no list should hand it on any more.
+    pub(super) fn confirm_gone(&mut self, peer: Id, pause: Duration, now: Time) {
+        for failure in self.list.iter_mut().filter(|failure| failure.peer == peer) {
+            (failure.verdict, failure.paused, failure.until) = (Verdict::Gone, true, now.after(pause));
+        }
+        self.next = self.next.min(now.after(pause));
     }
 
     /// Ends the pauses that are over, and says whether there were any.
@@ -455,7 +464,7 @@ impl Proto {
             let lost = purpose == Purpose::Ring && self.failed.is_lost(peer);
             self.dial_failed(link, now);
             if lost {
-                self.failed.insert(peer, Verdict::Gone, self.config.failed_for, now);
+                self.failed.confirm_gone(peer, self.config.dead_after, now);
                 self.forget_neighbour(peer);
             }
         }

@@ -177,7 +177,7 @@ impl Proto {
         let unknown = |id: Id| id.is_between(self.me, peer) && leaves_out(id);
         let lost = |&id: &Id| self.failed.is_lost(id) && !self.links.is_open_to(id) && unknown(id);
         for id in self.ring.successors.iter().copied().filter(lost).collect::<Vec<_>>() {
-            self.failed.insert(id, Verdict::Gone, self.config.failed_for, now);
+            self.failed.confirm_gone(id, self.config.dead_after, now);
             self.forget_neighbour(id);
         }
     }
