@@ -414,7 +414,6 @@ impl Proto {
             self.send_ring(link);
             self.send_on(link, Message::AskRing);
         }
-        self.ask_strangers();
         self.ring.asked.clear();
         self.ring.unsettle();
     }
@@ -433,6 +432,7 @@ impl Proto {
         if let Some(link) = self.random_member_link() {
             self.find_place(Some(link), now);
         }
+        self.ask_strangers();
         self.release_spare_links(now);
     }
 
