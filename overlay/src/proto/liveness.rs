@@ -31,6 +31,7 @@ impl Proto {
             self.close_dead(link, now);
             self.fail_traces_to(peer, LookupError::NoWay);
         }
+        self.ask_strangers();
         if self.links.open().next().is_some() {
             self.timers.set(Timer::Heartbeat, now.after(config.heartbeat_every));
         }

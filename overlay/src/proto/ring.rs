@@ -432,7 +432,6 @@ impl Proto {
         if let Some(link) = self.random_member_link() {
             self.find_place(Some(link), now);
         }
-        self.ask_strangers();
         self.release_spare_links(now);
     }
 
