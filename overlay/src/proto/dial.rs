@@ -30,18 +30,22 @@ const GRACE: Duration = Duration::from_secs(10);
 /// A link that has been open for so long is not what holds a ring together that is only forming.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// A neighbour that let so many requests in a row go unanswered is taken for dead.
-const MAX_SILENCES: u32 = 3;
-
-/// A neighbour that could not be linked so often in a row is taken for dead, whoever else is heard. The pauses between take longer than
-/// [`Config::dead_after`](super::Config::dead_after): a hop that died on the way has been missed by then.
-const MAX_FAILURES: u32 = 6;
-
 /// The time that a peer has to answer doubles this often at most.
 const MAX_PATIENCE: u32 = 3;
 
 /// After so long without another failure, a peer's earlier ones no longer count.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// What an attempt that came to nothing says of the peer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) enum Verdict {
+    /// Nothing: it refused, or this node gave the attempt up.
+    Unknown,
+    /// No link opened. The peer may be dead, or a hop on the way that is not missed yet.
+    Lost,
+    /// It is gone: its link died, it said farewell, or it was lost and the member behind it does not know it either.
+    Gone,
+}
 
 /// Peers to leave alone for a while, because no link to them opened; for longer each time.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -56,8 +60,7 @@ struct Failure {
     peer: Id,
     until: Time,
     paused: bool,
-    /// Not merely without a free place: it answers no more, or said farewell.
-    gone: bool,
+    verdict: Verdict,
     times: u32,
 }
 
@@ -73,19 +76,33 @@ impl Failed {
     }
 
     pub(super) fn is_gone(&self, peer: Id) -> bool {
-        self.list.iter().any(|failure| failure.peer == peer && failure.paused && failure.gone)
+        self.list.iter().any(|failure| failure.peer == peer && failure.paused && failure.verdict == Verdict::Gone)
+    }
+
+    /// Whether the last attempt came to nothing, and nobody has said why.
+    pub(super) fn is_lost(&self, peer: Id) -> bool {
+        self.list.iter().any(|failure| failure.peer == peer && failure.verdict == Verdict::Lost)
     }
 
     /// Leaves the peer alone for `pause`, and twice as long for each failure before, 32 times at most.
-    pub(super) fn insert(&mut self, peer: Id, gone: bool, pause: Duration, now: Time) {
+    pub(super) fn insert(&mut self, peer: Id, verdict: Verdict, pause: Duration, now: Time) {
         let earlier = self.list.iter().position(|failure| failure.peer == peer).map(|at| self.list.remove(at));
         let times = earlier.map_or(0, |failure| failure.times + 1);
         if self.list.len() == MAX_FAILED {
             self.list.remove(0);
         }
-        let until = now.after(pause * (1 << times.min(5)));
+        let doublings = if verdict == Verdict::Unknown { MAX_PATIENCE } else { 5 };
+        let until = now.after(pause * (1 << times.min(doublings)));
         self.next = if self.list.is_empty() { until } else { until.min(self.next) };
-        self.list.push(Failure { peer, until, paused: true, gone, times });
+        self.list.push(Failure { peer, until, paused: true, verdict, times });
+    }
+
+    /// A peer that was lost is gone, and left alone for `pause`: by then no list should hand it on any more.
+    pub(super) fn confirm_gone(&mut self, peer: Id, pause: Duration, now: Time) {
+        for failure in self.list.iter_mut().filter(|failure| failure.peer == peer) {
+            (failure.verdict, failure.paused, failure.until) = (Verdict::Gone, true, now.after(pause));
+        }
+        self.next = self.next.min(now.after(pause));
     }
 
     /// Ends the pauses that are over, and says whether there were any.
@@ -115,12 +132,11 @@ impl Failed {
         self.list.iter().find(|failure| failure.peer == peer).map_or(0, |failure| failure.times + 1)
     }
 
-    /// The peers that could not be linked: whether they are left alone now, whether they are gone, and how often they failed.
+    /// The peers that could not be linked: whether they are left alone now, and what is known of them.
     #[cfg(feature = "model")]
     pub(super) fn hash_untimed(&self, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;
-        let times = |failure: &Failure| failure.times.min(MAX_SILENCES);
-        let mut failures: Vec<_> = self.list.iter().map(|f| (f.peer, f.paused, f.gone && f.paused, times(f))).collect();
+        let mut failures: Vec<_> = self.list.iter().map(|f| (f.peer, f.paused, f.verdict)).collect();
         failures.sort_unstable();
         failures.hash(hasher);
     }
@@ -329,7 +345,7 @@ impl Proto {
         if entry.is_open() {
             self.drop_link(link, now);
         } else {
-            self.dial_failed(link, false, now);
+            self.dial_failed(link, now);
         }
     }
 
@@ -377,43 +393,27 @@ impl Proto {
         }
     }
 
-    /// A link did not open: leave the peer alone for a while. Only a neighbour on the ring is taken for gone: any other attempt may have
-    /// given way at the other end to a link that matters more there. `silent`: no word came, not even from a hop.
-    fn dial_failed(&mut self, link: LinkId, silent: bool, now: Time) {
+    /// A link did not open: leave the peer alone for a while. Only a neighbour on the ring is missed for that: any other attempt may have
+    /// given way at the other end to a link that matters more there. And it may be a hop on the way that is dead and not missed yet. So a
+    /// successor is not forgotten, or the last one that lives could be, but a member behind it is asked: see [`Proto::on_ring`].
+    fn dial_failed(&mut self, link: LinkId, now: Time) {
         let Some(entry) = self.links.get(link) else { return };
         let peer = entry.peer;
-        let gone = entry.dialled && entry.purpose == Purpose::Ring && self.is_surely_gone(entry, silent, now);
-        self.give_up(link, gone, self.config.failed_for, now);
-        if gone {
-            self.forget_neighbour(peer);
+        let lost = entry.dialled && entry.purpose == Purpose::Ring;
+        self.give_up(link, if lost { Verdict::Lost } else { Verdict::Unknown }, now);
+        if lost {
+            self.miss_neighbour(peer);
         }
     }
 
-    /// Whether it is the peer that is gone, and not a hop on the way that died and is not missed yet: a node that forgot a neighbour for
-    /// that could lose the last one that lives. So another successor must give signs of life now; where peers
-    /// are not asked for signs of life, silence counts only when it was met several times.
-    fn is_surely_gone(&self, dialled: &Link, silent: bool, now: Time) -> bool {
-        let sign_of_life = self.config.heartbeat_every * 3 / 2;
-        if sign_of_life.is_zero() {
-            let lost = silent && !dialled.described && self.failed.times(dialled.peer) < MAX_SILENCES;
-            return self.ring.successors.len() > 1 && !lost;
-        }
-        if self.ring.successors.len() > 1 && self.failed.times(dialled.peer) >= MAX_FAILURES {
-            return true;
-        }
-        let heard = |link: &Link| now.since(link.time) <= sign_of_life;
-        let others = self.ring.successors.iter().filter(|&&id| id != dialled.peer);
-        others.filter_map(|&id| self.links.open_to(id)).any(|link| link.member && heard(link))
-    }
-
-    /// Ends an attempt. That says nothing of whether the peer lives.
-    fn give_up(&mut self, link: LinkId, gone: bool, pause: Duration, now: Time) {
+    /// Ends an attempt.
+    fn give_up(&mut self, link: LinkId, verdict: Verdict, now: Time) {
         let Some(entry) = self.links.remove(link) else { return };
         self.stats.dials_failed += 1;
         if entry.state == State::Connecting {
             self.outputs.push_back(Output::Close { link });
         }
-        self.failed.insert(entry.peer, gone, pause, now);
+        self.failed.insert(entry.peer, verdict, self.config.failed_for, now);
         self.fingers_on_link_down(entry.peer, now);
         if entry.dialled && matches!(entry.purpose, Purpose::Join | Purpose::Leaf) {
             self.join_failed(now);
@@ -422,7 +422,7 @@ impl Proto {
 
     /// The peer said no.
     fn on_refused(&mut self, link: LinkId, peer: Id, purpose: Purpose, alternatives: &[Id], now: Time) {
-        self.give_up(link, false, self.config.failed_for, now);
+        self.give_up(link, Verdict::Unknown, now);
         let me = self.me;
         for &other in alternatives.iter().filter(|&&other| other != me && other != peer) {
             match purpose {
@@ -453,15 +453,20 @@ impl Proto {
         let requested =
             self.links.to(peer).filter(|link| link.state == State::Requested && link.route != Route::Signalling);
         if let Some(link) = requested.map(|link| link.id) {
-            self.dial_failed(link, false, now);
+            self.dial_failed(link, now);
         }
     }
 
-    /// The signalling server does not know the peer, or cannot reach it.
+    /// The signalling server does not know the peer, or cannot reach it. A neighbour that was lost on the ring as well is gone.
     pub(super) fn fail_signalled_dial(&mut self, peer: Id, now: Time) {
         let dialling = self.links.to(peer).filter(|link| !link.is_open() && link.route == Route::Signalling);
-        if let Some(link) = dialling.map(|link| link.id) {
-            self.dial_failed(link, false, now);
+        if let Some((link, purpose)) = dialling.map(|link| (link.id, link.purpose)) {
+            let lost = purpose == Purpose::Ring && self.failed.is_lost(peer);
+            self.dial_failed(link, now);
+            if lost {
+                self.failed.confirm_gone(peer, self.config.dead_after, now);
+                self.forget_neighbour(peer);
+            }
         }
     }
 
@@ -469,7 +474,7 @@ impl Proto {
         let late: Vec<LinkId> =
             self.links.iter().filter(|link| !link.is_open() && link.time <= now).map(|link| link.id).collect();
         for link in late {
-            self.dial_failed(link, true, now);
+            self.dial_failed(link, now);
         }
         if let Some(next) = self.links.iter().filter(|link| !link.is_open()).map(|link| link.time).min() {
             self.timers.set(Timer::Dial, next);
@@ -533,7 +538,7 @@ impl Proto {
         let victims: Vec<LinkId> = self
             .links
             .iter()
-            .filter(|link| gives_way(link, purpose, now) && self.worth(link, now) == least)
+            .filter(|link| self.gives_way(link, purpose, now) && self.worth(link, now) == least)
             .map(|link| link.id)
             .collect();
         let Some(victim) = victims.into_iter().choose(&mut self.rng) else { return false };
@@ -541,7 +546,7 @@ impl Proto {
         if self.links.get(victim).is_some_and(Link::is_open) {
             self.close(victim, now);
         } else {
-            self.give_up(victim, false, self.config.failed_for, now);
+            self.give_up(victim, Verdict::Unknown, now);
         }
         true
     }
@@ -555,8 +560,18 @@ impl Proto {
             Purpose::Join => Worth::Direct,
             _ => Worth::Finger,
         };
-        let candidates = self.links.iter().filter(|link| gives_way(link, purpose, now));
+        let candidates = self.links.iter().filter(|link| self.gives_way(link, purpose, now));
         candidates.map(|link| self.worth(link, now)).min().filter(|&least| least < below)
+    }
+
+    /// Whether a link may be closed at all for this purpose. Newcomers close none of the young ones: while many nodes start at once,
+    /// any of them may be all that joins a part of the ring to the rest. And the last one that gives signs of life stays: the others may
+    /// be dead and not missed yet.
+    fn gives_way(&self, link: &Link, purpose: Purpose, now: Time) -> bool {
+        let lively = |link: &Link| link.member && now.since(link.time) <= self.config.heartbeat_every * 3 / 2;
+        let mut others = self.links.open().filter(|other| other.id != link.id);
+        let is_last = link.is_open() && lively(link) && !self.config.heartbeat_every.is_zero() && !others.any(lively);
+        !is_last && (purpose != Purpose::Join || now.since(link.since) > SETTLED)
     }
 
     fn worth(&self, link: &Link, now: Time) -> Worth {
@@ -598,10 +613,4 @@ impl Proto {
 /// Whether a newcomer has this link to learn its place by.
 fn is_newcomers(link: &Link, now: Time) -> bool {
     link.purpose == Purpose::Join && !link.dialled && !link.member && now.since(link.since) < GRACE
-}
-
-/// Whether a link may be closed at all for this purpose. Newcomers close none of the young ones: while many nodes start at once,
-/// any of them may be all that joins a part of the ring to the rest.
-fn gives_way(link: &Link, purpose: Purpose, now: Time) -> bool {
-    purpose != Purpose::Join || now.since(link.since) > SETTLED
 }

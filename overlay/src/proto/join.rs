@@ -91,6 +91,7 @@ impl Proto {
         }
         if self.phase == Phase::Joining && self.attachment().is_some() {
             self.ring.unsettle();
+            self.ask_strangers();
             self.find_place(None, now);
         } else {
             self.outputs.push_back(Output::FindMembers);

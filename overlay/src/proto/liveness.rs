@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::dial::Verdict;
 use super::links::LinkId;
 use super::timer::{Time, Timer};
 use super::{LookupError, Proto};
-use crate::wire::Message;
+use crate::wire::{Message, Role};
 
 impl Proto {
     /// Asks silent peers for a sign of life, avoids those silent for longer, and gives up the dead.
@@ -26,12 +27,21 @@ impl Proto {
         }
         for (link, peer) in dead {
             self.stats.dead += 1;
-            self.failed.insert(peer, true, config.failed_for, now);
+            self.failed.insert(peer, Verdict::Gone, config.failed_for, now);
             self.close_dead(link, now);
             self.fail_traces_to(peer, LookupError::NoWay);
         }
+        self.ask_strangers();
         if self.links.open().next().is_some() {
             self.timers.set(Timer::Heartbeat, now.after(config.heartbeat_every));
+        }
+    }
+
+    /// Asks the peers that have not said that they are members: what was told once may have been lost.
+    pub(super) fn ask_strangers(&mut self) {
+        let strangers = self.links.open().filter(|link| link.role == Role::Member && !link.member);
+        for link in strangers.map(|link| link.id).collect::<Vec<_>>() {
+            self.send_on(link, Message::AskRing);
         }
     }
 

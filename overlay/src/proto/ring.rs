@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rand::seq::IteratorRandom;
 
+use super::dial::Verdict;
 use super::links::{LinkId, Route};
 use super::timer::{Time, Timer};
 use super::{Event, Output, Phase, Proto};
@@ -98,6 +99,11 @@ impl Ring {
         self.replace(self.predecessors.to_vec(), rest);
     }
 
+    fn remove_predecessor(&mut self, id: Id) {
+        let rest = self.predecessors.iter().copied().filter(|&entry| entry != id).collect();
+        self.replace(rest, self.successors.to_vec());
+    }
+
     /// Bytes on the heap.
     pub(super) fn memory(&self) -> usize {
         (self.predecessors.len() + self.successors.len()) * size_of::<Id>()
@@ -151,11 +157,37 @@ impl Proto {
                 self.ring.hint(id, None);
             }
         }
+        self.forget_the_lost(peer, &view, now);
         let (predecessors, successors) = (self.rectified(peer, &view), self.stabilized(peer, &view));
         if predecessors.is_some() || successors.is_some() {
             let predecessors = predecessors.unwrap_or_else(|| self.ring.predecessors.to_vec());
             let successors = successors.unwrap_or_else(|| self.ring.successors.to_vec());
             self.ring.replace(predecessors, successors);
+        }
+    }
+
+    /// Forgets the successors that no link could be opened to, and that `peer`, who stands behind them, does not know either. It would: a
+    /// node that lives tells its successor of itself. A link that did not open is not enough, for a hop on the way may be what is dead:
+    /// a node would forget living successors, in the end the last.
+    fn forget_the_lost(&mut self, peer: Id, view: &RingView, now: Time) {
+        let row: Vec<Id> = [peer].into_iter().chain(view.predecessors.iter().copied()).collect();
+        // One without a predecessor knows whom it has lost, but not from how far: it counts only where it is the next that lives.
+        let next = row.len() == 1 && self.live_successor() == Some(peer);
+        let leaves_out = |id: Id| next || row.windows(2).any(|pair| id.is_between(pair[1], pair[0]));
+        let unknown = |id: Id| id.is_between(self.me, peer) && leaves_out(id);
+        let lost = |&id: &Id| self.failed.is_lost(id) && !self.links.is_open_to(id) && unknown(id);
+        for id in self.ring.successors.iter().copied().filter(lost).collect::<Vec<_>>() {
+            self.failed.confirm_gone(id, self.config.dead_after, now);
+            self.forget_neighbour(id);
+        }
+    }
+
+    /// No link to a neighbour opened. As a predecessor it is not needed; of a successor, the next member behind it knows whether it lives.
+    pub(super) fn miss_neighbour(&mut self, peer: Id) {
+        self.ring.remove_predecessor(peer);
+        let behind = self.links.members().min_by_key(|link| peer.clockwise_to(link.peer)).map(|link| link.id);
+        if let Some(link) = behind.filter(|_| self.ring.successors.contains(&peer)) {
+            self.send_on(link, Message::AskRing);
         }
     }
 
@@ -166,13 +198,25 @@ impl Proto {
         match self.live_successor() {
             Some(live) if live == peer => {
                 let not_live = old.iter().copied().take_while(|&id| id != peer);
-                Some(self.successor_list(not_live.chain(copied)))
+                Some(self.successor_list(not_live.chain(copied).chain(self.left_out(peer, view))))
             }
             Some(live) if !peer.is_between(self.me, live) => None,
             // Behind the last, it would leave out those between: a list that goes on beyond what it knows is worse than a short one.
             None if old.last().is_some_and(|&last| !peer.is_between(self.me, last) && peer != last) => None,
             _ => Some(self.successor_list(copied.chain(old.iter().copied()))),
         }
+    }
+
+    /// The successors with a link that the list of `peer` steps over, for it had not heard of them yet. The list may be old: where all in it
+    /// have died since, they are what is left.
+    fn left_out(&self, peer: Id, view: &RingView) -> impl Iterator<Item = Id> {
+        let last = match view.successors.contains(&self.me) {
+            true => self.me,
+            false => view.successors.last().copied().unwrap_or(peer),
+        };
+        let linked = |id: Id| self.links.open_to(id).is_some_and(|link| link.member);
+        let listed = self.ring.successors.iter().copied();
+        listed.filter(move |&id| peer != last && id.is_between(peer, last) && linked(id))
     }
 
     /// The first in the list with an open link.
@@ -245,7 +289,7 @@ impl Proto {
         for &id in view.predecessors.iter().chain(&view.successors).filter(|&&id| id != self.me) {
             self.ring.hint(id, None);
         }
-        self.failed.insert(peer, true, GONE_FOR, now);
+        self.failed.insert(peer, Verdict::Gone, GONE_FOR, now);
         self.on_farewell(link, peer, now);
     }
 
@@ -280,7 +324,10 @@ impl Proto {
         for clockwise in [true, false] {
             for (place, id) in self.nearest(clockwise, &hints).into_iter().enumerate() {
                 let through = hints.iter().find(|&&(hint, _)| hint == id).and_then(|&(_, through)| through);
-                let route = through.map_or(Route::Ring(None), Route::Through);
+                // With no living successor left, the ring may have come apart: only the server leads to the other part then.
+                let apart = clockwise && self.failed.is_lost(id) && self.live_successor().is_none();
+                let by_id = if apart { Route::Signalling } else { Route::Ring(None) };
+                let route = through.map_or(by_id, Route::Through);
                 self.want(id, Purpose::Ring, route, now);
                 // A nearer node with a link is not in the list yet: only its own word brings it there.
                 let asks = clockwise && place < NEAR && self.config.repair_at_once;

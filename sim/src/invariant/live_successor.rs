@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
 
 use atoll::id::Id;
+use atoll::proto::Proto;
 
 use super::principals::principals;
 use super::{Broken, Members};
@@ -33,6 +34,9 @@ pub(super) fn check(members: &Members<'_>) -> Result<(), Broken> {
 /// way when somebody died can push the last living entry out. So the entry that stays must be one that no list leaves out, a
 /// [principal](super::principals); and it is assumed, too, that not all of r members that follow each other go within a time: see [`Config::successors`](atoll::proto::Config::successors). And a node here reaches others by its
 /// links alone: one that has lost all of them is no member any more. So no member loses its last link to a living one.
+///
+/// For the same reason one that has just joined a lone founder does not go before the founder has heard of it: its word, on its way, would
+/// make it the only entry of a list that was empty.
 pub fn allows(members: &Members<'_>, dead: &BTreeSet<Id>, gone: impl Fn(Id) -> bool) -> bool {
     let lives = |id: Id| members.place_of(id).is_some() && !gone(id);
     let principals = principals(members);
@@ -41,6 +45,8 @@ pub fn allows(members: &Members<'_>, dead: &BTreeSet<Id>, gone: impl Fn(Id) -> b
         let (id, list) = (node.id(), node.successors());
         let stays = |&id: &Id| lives(id) && principals.contains(&id);
         let keeps_one = list.iter().any(stays) || !list.iter().any(|&id| members.place_of(id).is_some());
+        let unheard = |other: &Proto| gone(other.id()) && other.successors().contains(&id);
+        let keeps_one = keeps_one && !(list.is_empty() && members.nodes().iter().any(|other| unheard(other)));
         let after = ids.range((Excluded(id), Unbounded)).chain(ids.range(..id)).take(node.config().successors);
         let (mut after, mut others) = (after, ids.iter().filter(|&&other| other != id));
         let linked = |lives: &dyn Fn(Id) -> bool| node.peers().any(|peer| peer.member && lives(peer.id));
