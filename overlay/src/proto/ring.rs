@@ -184,7 +184,13 @@ impl Proto {
 
     /// No link to a neighbour opened. As a predecessor it is not needed; of a successor, the next member behind it knows whether it lives.
     pub(super) fn miss_neighbour(&mut self, peer: Id) {
-        self.ring.remove_predecessor(peer);
+        #[cfg(feature = "known-bugs")]
+        let rectifies = !self.has(super::KnownBug::NotifyWithoutRectify);
+        #[cfg(not(feature = "known-bugs"))]
+        let rectifies = true;
+        if rectifies {
+            self.ring.remove_predecessor(peer);
+        }
         let behind = self.links.members().min_by_key(|link| peer.clockwise_to(link.peer)).map(|link| link.id);
         if let Some(link) = behind.filter(|_| self.ring.successors.contains(&peer)) {
             self.send_on(link, Message::AskRing);
