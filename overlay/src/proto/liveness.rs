@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::dial::Verdict;
+use super::failed::Verdict;
 use super::links::LinkId;
 use super::timer::{Time, Timer};
 use super::{LookupError, Proto};

@@ -12,6 +12,7 @@
 mod chord;
 mod config;
 mod dial;
+mod failed;
 mod fingers;
 mod join;
 #[cfg(feature = "known-bugs")]
@@ -43,7 +44,7 @@ pub use timer::Time;
 
 use crate::id::Id;
 use crate::wire::{Dial, Flags, Frame, Header, Message, Purpose, Role, Via, kind};
-use dial::Failed;
+use failed::Failed;
 use fingers::Fingers;
 use join::Joining;
 use links::{Links, State};

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rand::seq::IteratorRandom;
 
-use super::dial::Verdict;
+use super::failed::Verdict;
 use super::links::{LinkId, Route};
 use super::timer::{Time, Timer};
 use super::{Event, Output, Phase, Proto};
