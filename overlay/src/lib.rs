@@ -7,6 +7,7 @@ pub mod key;
 pub mod net;
 #[cfg(feature = "net")]
 pub mod node;
+pub mod object;
 pub mod proto;
 pub mod signalling;
 pub mod wire;

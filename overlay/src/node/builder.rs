@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc};
 
-use super::{EVENT_BACKLOG, Inner, Node, NodeEvent, direct};
+use super::{EVENT_BACKLOG, Inner, Node, NodeEvent, direct, objects};
 use crate::ice::IceServer;
 use crate::id::Id;
 use crate::key::Identity;
@@ -15,6 +15,7 @@ use crate::net::link::hello::{HelloSettings, Versions};
 use crate::net::link::{LinkError, LinkSettings};
 use crate::net::session::{SessionError, Sessions, Settings};
 use crate::net::signal::{ConfigError, SignallingClient, SignallingConfig, SignallingTiming};
+use crate::object::{Limits, Objects};
 use crate::proto::{Config, Event, Proto, Time};
 use crate::wire::Role;
 
@@ -32,6 +33,7 @@ pub struct NodeBuilder {
     hello: HelloSettings,
     links: LinkSettings,
     sessions: Settings,
+    objects: Limits,
     direct_links: bool,
     start_timeout: Duration,
 }
@@ -45,6 +47,7 @@ impl Default for NodeBuilder {
             hello: HelloSettings::new("atoll"),
             links: LinkSettings::default(),
             sessions: Settings::default(),
+            objects: Limits::default(),
             direct_links: true,
             start_timeout: Duration::from_secs(30),
         }
@@ -163,6 +166,12 @@ impl NodeBuilder {
         self
     }
 
+    /// What peers may ask of the node's objects at once.
+    pub fn objects(mut self, limits: Limits) -> Self {
+        self.objects = limits;
+        self
+    }
+
     /// Whether a busy session gets a link of its own, within the budget. Default: yes.
     pub fn direct_links(mut self, direct: bool) -> Self {
         self.direct_links = direct;
@@ -269,7 +278,10 @@ impl NodeBuilder {
         if self.direct_links {
             tokio::spawn(direct::keep(sessions.clone(), commands.downgrade()));
         }
-        let inner = Arc::new(Inner { key: identity.public(), commands, events, sessions });
+        let ring = objects::Lookups(commands.downgrade());
+        let objects = Objects::start(identity.public(), &sessions, self.objects, ring)
+            .expect("nobody can listen on sessions that were just made");
+        let inner = Arc::new(Inner { key: identity.public(), commands, events, sessions, objects });
         Ok((Node { inner }, first_events))
     }
 }

@@ -14,6 +14,7 @@
 
 mod builder;
 mod direct;
+mod objects;
 mod status;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::id::Id;
 use crate::key::PeerKey;
 use crate::net::driver::Command;
 use crate::net::session::{ListenError, Listener, SessionError, Sessions, Socket};
+use crate::object::Objects;
 use crate::proto::{Answer, Finger, LookupError, Owner};
 
 /// The name of the streams that [`Node::dial`] opens and [`Node::listen`] accepts.
@@ -47,6 +49,7 @@ struct Inner {
     commands: mpsc::Sender<Command>,
     events: broadcast::Sender<NodeEvent>,
     sessions: Sessions,
+    objects: Objects,
 }
 
 impl Node {

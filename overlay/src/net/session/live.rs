@@ -84,7 +84,13 @@ impl Session {
     ///
     /// Waits only while the peer allows no more sockets, and not longer than a handshake may take.
     pub async fn open(&self, name: &str) -> Result<Socket, SessionError> {
-        let header = header(name)?;
+        self.open_with(name, &[]).await
+    }
+
+    /// The same, with the first bytes: they go out together with the name, in one packet if they fit.
+    pub async fn open_with(&self, name: &str, first: &[u8]) -> Result<Socket, SessionError> {
+        let mut header = header(name)?;
+        header.extend_from_slice(first);
         let lease = self.lease().ok_or_else(|| self.closed_reason())?;
         let opening = async {
             let (send, recv) = self.0.connection.open_bi().await?;

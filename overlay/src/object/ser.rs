@@ -1,0 +1,358 @@
+//! Types of Rust as values, by serde: as JSON has them, and bytes as bytes.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use serde::ser::{self, Serialize, SerializeMap};
+
+use super::limits::MAX_DEPTH;
+use super::value::{Function, Value, ValueError};
+
+/// The name by which a function passes through serde; the function itself goes beside it.
+pub(super) const FUNCTION: &str = "atoll::object::Function";
+
+thread_local! {
+    /// A function on its way between a type and the serializer, or deserializer, of this module: serde has no room for it.
+    pub(super) static PASSING: RefCell<Option<Function>> = const { RefCell::new(None) };
+}
+
+impl Value {
+    /// The value of any type that serde can take apart. Nested deeper than [`MAX_DEPTH`] is an error.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Value, ValueError> {
+        value.serialize(Serializer { depth: 0 })
+    }
+}
+
+impl Serialize for Function {
+    /// Only into a [`Value`]: everywhere else a function is an error.
+    fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        PASSING.set(Some(self.clone()));
+        let done = serializer.serialize_newtype_struct(FUNCTION, &());
+        match PASSING.take() {
+            Some(_) if done.is_ok() => Err(ser::Error::custom("a function can only be passed in a call")),
+            _ => done,
+        }
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Value::Null => serializer.serialize_unit(),
+            Value::Bool(value) => serializer.serialize_bool(*value),
+            Value::Int(number) => serializer.serialize_i64(*number),
+            Value::Uint(number) => serializer.serialize_u64(*number),
+            Value::Float(number) => serializer.serialize_f64(*number),
+            Value::Text(text) => serializer.serialize_str(text),
+            Value::Bytes(bytes) => serializer.serialize_bytes(bytes),
+            Value::Array(list) => serializer.collect_seq(list),
+            Value::Map(map) => serializer.collect_map(map),
+            Value::Function(function) => function.serialize(serializer),
+        }
+    }
+}
+
+impl ser::Error for ValueError {
+    fn custom<T: Display>(message: T) -> Self {
+        ValueError::Type(message.to_string())
+    }
+}
+
+/// Makes one value, nested so deep.
+#[derive(Clone, Copy)]
+struct Serializer {
+    depth: usize,
+}
+
+impl Serializer {
+    fn inner(self) -> Result<Serializer, ValueError> {
+        if self.depth >= MAX_DEPTH { Err(ValueError::TooDeep) } else { Ok(Serializer { depth: self.depth + 1 }) }
+    }
+}
+
+impl ser::Serializer for Serializer {
+    type Ok = Value;
+    type Error = ValueError;
+    type SerializeSeq = List;
+    type SerializeTuple = List;
+    type SerializeTupleStruct = List;
+    type SerializeTupleVariant = List;
+    type SerializeMap = Fields;
+    type SerializeStruct = Fields;
+    type SerializeStructVariant = Fields;
+
+    fn serialize_bool(self, value: bool) -> Result<Value, ValueError> {
+        Ok(value.into())
+    }
+
+    fn serialize_i8(self, value: i8) -> Result<Value, ValueError> {
+        Ok(value.into())
+    }
+
+    fn serialize_i16(self, value: i16) -> Result<Value, ValueError> {
+        Ok(value.into())
+    }
+
+    fn serialize_i32(self, value: i32) -> Result<Value, ValueError> {
+        Ok(value.into())
+    }
+
+    fn serialize_i64(self, value: i64) -> Result<Value, ValueError> {
+        Ok(value.into())
+    }
+
+    fn serialize_i128(self, value: i128) -> Result<Value, ValueError> {
+        match (i64::try_from(value), u64::try_from(value)) {
+            (Ok(value), _) => Ok(value.into()),
+            (_, Ok(value)) => Ok(value.into()),
+            _ => Err(ValueError::Type(format!("{value} does not fit into 64 bits"))),
+        }
+    }
+
+    fn serialize_u8(self, value: u8) -> Result<Value, ValueError> {
+        Ok(value.into())
+    }
+
+    fn serialize_u16(self, value: u16) -> Result<Value, ValueError> {
+        Ok(value.into())
+    }
+
+    fn serialize_u32(self, value: u32) -> Result<Value, ValueError> {
+        Ok(value.into())
+    }
+
+    fn serialize_u64(self, value: u64) -> Result<Value, ValueError> {
+        Ok(value.into())
+    }
+
+    fn serialize_u128(self, value: u128) -> Result<Value, ValueError> {
+        let fits = u64::try_from(value).map_err(|_| ValueError::Type(format!("{value} does not fit into 64 bits")))?;
+        Ok(fits.into())
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<Value, ValueError> {
+        Ok(value.into())
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<Value, ValueError> {
+        Ok(value.into())
+    }
+
+    fn serialize_char(self, value: char) -> Result<Value, ValueError> {
+        Ok(Value::Text(value.to_string()))
+    }
+
+    fn serialize_str(self, value: &str) -> Result<Value, ValueError> {
+        Ok(value.into())
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Result<Value, ValueError> {
+        Ok(Value::Bytes(bytes::Bytes::copy_from_slice(value)))
+    }
+
+    fn serialize_none(self) -> Result<Value, ValueError> {
+        Ok(Value::Null)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Value, ValueError> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<Value, ValueError> {
+        Ok(Value::Null)
+    }
+
+    fn serialize_unit_struct(self, _name: &'static str) -> Result<Value, ValueError> {
+        Ok(Value::Null)
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<Value, ValueError> {
+        Ok(variant.into())
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<Value, ValueError> {
+        match name {
+            FUNCTION => PASSING
+                .take()
+                .map(Value::Function)
+                .ok_or_else(|| ValueError::Type(format!("no type but a function may be called {FUNCTION}"))),
+            _ => value.serialize(self),
+        }
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<Value, ValueError> {
+        Ok(tagged(variant, value.serialize(self.inner()?)?))
+    }
+
+    fn serialize_seq(self, _length: Option<usize>) -> Result<List, ValueError> {
+        Ok(List { inner: self.inner()?, list: Vec::new(), variant: None })
+    }
+
+    fn serialize_tuple(self, length: usize) -> Result<List, ValueError> {
+        self.serialize_seq(Some(length))
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, length: usize) -> Result<List, ValueError> {
+        self.serialize_seq(Some(length))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<List, ValueError> {
+        Ok(List { inner: self.inner()?.inner()?, list: Vec::new(), variant: Some(variant) })
+    }
+
+    fn serialize_map(self, _length: Option<usize>) -> Result<Fields, ValueError> {
+        Ok(Fields { inner: self.inner()?, map: BTreeMap::new(), name: None, variant: None })
+    }
+
+    fn serialize_struct(self, _: &'static str, length: usize) -> Result<Fields, ValueError> {
+        self.serialize_map(Some(length))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Fields, ValueError> {
+        Ok(Fields { inner: self.inner()?.inner()?, map: BTreeMap::new(), name: None, variant: Some(variant) })
+    }
+}
+
+fn tagged(variant: &str, value: Value) -> Value {
+    Value::Map(BTreeMap::from([(variant.to_owned(), value)]))
+}
+
+/// A list that grows.
+struct List {
+    inner: Serializer,
+    list: Vec<Value>,
+    variant: Option<&'static str>,
+}
+
+impl List {
+    fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
+        self.list.push(value.serialize(self.inner)?);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Value, ValueError> {
+        let list = Value::Array(self.list);
+        Ok(match self.variant {
+            Some(variant) => tagged(variant, list),
+            None => list,
+        })
+    }
+}
+
+macro_rules! list {
+    ($($name:ident: $add:ident),*) => { $(
+        impl ser::$name for List {
+            type Ok = Value;
+            type Error = ValueError;
+
+            fn $add<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
+                self.push(value)
+            }
+
+            fn end(self) -> Result<Value, ValueError> {
+                self.finish()
+            }
+        }
+    )* };
+}
+
+list!(
+    SerializeSeq: serialize_element,
+    SerializeTuple: serialize_element,
+    SerializeTupleStruct: serialize_field,
+    SerializeTupleVariant: serialize_field
+);
+
+/// A map that grows.
+struct Fields {
+    inner: Serializer,
+    map: BTreeMap<String, Value>,
+    name: Option<String>,
+    variant: Option<&'static str>,
+}
+
+impl Fields {
+    fn insert<T: Serialize + ?Sized>(&mut self, name: String, value: &T) -> Result<(), ValueError> {
+        self.map.insert(name, value.serialize(self.inner)?);
+        Ok(())
+    }
+}
+
+impl SerializeMap for Fields {
+    type Ok = Value;
+    type Error = ValueError;
+
+    /// Numbers and such become texts, as in JSON.
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), ValueError> {
+        self.name = Some(match key.serialize(Serializer { depth: 0 })? {
+            Value::Text(text) => text,
+            Value::Bool(value) => value.to_string(),
+            Value::Int(number) => number.to_string(),
+            Value::Uint(number) => number.to_string(),
+            other => return Err(ValueError::Type(format!("a name in a map must be a text, not {}", other.kind()))),
+        });
+        Ok(())
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
+        let name = self.name.take().ok_or_else(|| ValueError::Type("a value in a map has no name".to_owned()))?;
+        self.insert(name, value)
+    }
+
+    fn end(self) -> Result<Value, ValueError> {
+        let map = Value::Map(self.map);
+        Ok(match self.variant {
+            Some(variant) => tagged(variant, map),
+            None => map,
+        })
+    }
+}
+
+impl ser::SerializeStruct for Fields {
+    type Ok = Value;
+    type Error = ValueError;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), ValueError> {
+        self.insert(name.to_owned(), value)
+    }
+
+    fn end(self) -> Result<Value, ValueError> {
+        SerializeMap::end(self)
+    }
+}
+
+impl ser::SerializeStructVariant for Fields {
+    type Ok = Value;
+    type Error = ValueError;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), ValueError> {
+        self.insert(name.to_owned(), value)
+    }
+
+    fn end(self) -> Result<Value, ValueError> {
+        SerializeMap::end(self)
+    }
+}

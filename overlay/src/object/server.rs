@@ -1,0 +1,283 @@
+//! The provider's side of calls: each stream of a peer is a task that reads one request and answers it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::{FutureExt, StreamExt};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout};
+
+use super::access::Caller;
+use super::core::Core;
+use super::error::CallError;
+use super::function::Reply;
+use super::limits::MAX_MESSAGE;
+use super::line::{Line, RECORD, TAKEN};
+use super::load::{Place, SMALL_REQUEST};
+use super::message::{FRAME_HEAD, Kind, REQUEST_HEAD, Request, encode_error};
+use super::value::{Value, ValueError};
+use crate::net::session::{Listener, Socket, SocketError, SocketReader, SocketWriter};
+
+/// How long a peer may take to send a request, from when its stream was opened.
+pub const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+
+/// The longest time that a call may be given.
+pub const LONGEST_CALL: Duration = Duration::from_secs(24 * 3600);
+
+/// Bytes of a frame up to which head and body are written together.
+const SMALL_FRAME: usize = 4 << 10;
+
+/// Bytes of a chunk, at most: small enough for others to come in between.
+const CHUNK: usize = 256 << 10;
+
+/// Ends when the node is closed.
+pub(super) async fn accept(core: Arc<Core>, mut listener: Listener) {
+    while let Some(socket) = listener.accept().await {
+        tokio::spawn(serve(core.clone(), socket));
+    }
+}
+
+async fn serve(core: Arc<Core>, socket: Socket) {
+    let line = core.line(socket.session());
+    let caller = Caller::new(socket.peer_key(), &core);
+    let (reader, writer) = socket.into_split();
+    let mut stream = Stream { core, line, reader, writer };
+    // An error of the socket means that the caller is gone, or wants no answer.
+    let _ = stream.serve(caller).await;
+}
+
+struct Stream {
+    core: Arc<Core>,
+    line: Arc<Line>,
+    reader: SocketReader,
+    writer: SocketWriter,
+}
+
+impl Stream {
+    async fn serve(&mut self, caller: Caller) -> Result<(), SocketError> {
+        let begun = Instant::now();
+        let mut place = None;
+        let read = match timeout(REQUEST_WITHIN, self.request(&mut place)).await {
+            Ok(read) => read?,
+            Err(_) => return self.fail(&CallError::TimedOut).await,
+        };
+        let (request, within_ms) = match read {
+            Ok(read) => read,
+            Err(error) => return self.fail(&error).await,
+        };
+        // These two cost nothing, and must come through when calls are at their limit.
+        match request {
+            Request::Hold => return self.hold().await,
+            Request::Ping => return self.value(Kind::Value, &Value::Null).await,
+            _ => {}
+        }
+        let Some(_place) = place.or_else(|| self.enter()) else {
+            return self.fail(&CallError::TooManyCalls).await;
+        };
+        if let Request::Watch { service, path } = request {
+            return self.watch(caller, &service, path).await;
+        }
+        let deadline = begun + Duration::from_millis(within_ms).min(LONGEST_CALL);
+        let done = tokio::select! {
+            biased;
+            done = self.core.serve(caller, request, deadline) => done,
+            // The caller gave it up, or is gone: what runs is dropped.
+            _ = self.writer.stopped() => return Ok(()),
+        };
+        match done {
+            Ok(Reply::Value(value)) => self.value(Kind::Value, &value).await,
+            Ok(Reply::Items(items)) => self.items(items).await,
+            Ok(Reply::Bytes(pieces)) => self.bytes(pieces).await,
+            Err(error) => self.fail(&error).await,
+        }
+    }
+
+    fn enter(&self) -> Option<Place> {
+        self.core.load.enter(self.line.peer())
+    }
+
+    /// Reads the request. What is not small has to have a place first, and the memory.
+    async fn request(&mut self, place: &mut Option<Place>) -> Result<Result<(Request, u64), CallError>, SocketError> {
+        let mut buffer = Buffer::default();
+        buffer.fill(&mut self.reader, REQUEST_HEAD).await?;
+        let head = buffer.bytes.split_to(REQUEST_HEAD);
+        let length = u32::from_be_bytes(head[..].try_into().expect("as many bytes as were split off")) as usize;
+        if length > MAX_MESSAGE {
+            return Ok(Err(ValueError::TooLarge.into()));
+        }
+        if length > SMALL_REQUEST {
+            let Some(taken) = self.enter() else { return Ok(Err(CallError::TooManyCalls)) };
+            place.insert(taken).reserve(length).await;
+        }
+        buffer.fill(&mut self.reader, length).await?;
+        let body = buffer.bytes.split_to(length);
+        let read = Request::decode(&body, &mut |handle| self.core.take(&self.line, handle));
+        Ok(read.map_err(CallError::from))
+    }
+
+    async fn value(&mut self, kind: Kind, value: &Value) -> Result<(), SocketError> {
+        let frame = kind.encode_value(value, &mut |function| self.core.offer(&self.line, function));
+        match frame {
+            Ok(frame) => self.end(frame).await,
+            Err(error) => self.fail(&error.into()).await,
+        }
+    }
+
+    async fn items(
+        &mut self,
+        mut items: futures::stream::BoxStream<'static, Result<Value, super::Failure>>,
+    ) -> Result<(), SocketError> {
+        self.write(Bytes::copy_from_slice(&Kind::Items.head(0))).await?;
+        loop {
+            let item = tokio::select! {
+                biased;
+                item = items.next() => item,
+                stopped = self.writer.stopped() => return stopped,
+            };
+            match item {
+                None => return self.end(BytesMut::from(&Kind::End.head(0)[..])).await,
+                Some(Err(failure)) => return self.fail(&failure.0).await,
+                Some(Ok(item)) => self.item(&item).await?,
+            }
+        }
+    }
+
+    async fn item(&mut self, item: &Value) -> Result<(), SocketError> {
+        match Kind::Item.encode_value(item, &mut |function| self.core.offer(&self.line, function)) {
+            Ok(frame) => self.write(frame.freeze()).await,
+            Err(error) => {
+                self.fail(&error.into()).await?;
+                Err(SocketError::Closed)
+            }
+        }
+    }
+
+    async fn bytes(
+        &mut self,
+        mut pieces: futures::stream::BoxStream<'static, Result<Bytes, super::Failure>>,
+    ) -> Result<(), SocketError> {
+        self.write(Bytes::copy_from_slice(&Kind::Bytes.head(0))).await?;
+        loop {
+            let piece = tokio::select! {
+                biased;
+                piece = pieces.next() => piece,
+                stopped = self.writer.stopped() => return stopped,
+            };
+            match piece {
+                None => return self.end(BytesMut::from(&Kind::End.head(0)[..])).await,
+                Some(Err(failure)) => return self.fail(&failure.0).await,
+                Some(Ok(mut piece)) => {
+                    while !piece.is_empty() {
+                        let chunk = piece.split_to(piece.len().min(CHUNK));
+                        self.chunk(chunk).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn chunk(&mut self, chunk: Bytes) -> Result<(), SocketError> {
+        let head = Kind::Chunk.head(chunk.len());
+        if chunk.len() <= SMALL_FRAME {
+            return self.write([&head[..], &chunk[..]].concat().into()).await;
+        }
+        self.write(Bytes::copy_from_slice(&head)).await?;
+        self.write(chunk).await
+    }
+
+    /// Tells the value and its changes, each when the last was taken.
+    async fn watch(&mut self, caller: Caller, service: &str, path: String) -> Result<(), SocketError> {
+        let Some(service) = self.core.service(service) else {
+            return self.fail(&CallError::NoSuchService(service.to_owned())).await;
+        };
+        let mut changes = std::pin::pin!(service.watch(path, caller));
+        let mut begun = false;
+        loop {
+            let change = tokio::select! {
+                biased;
+                change = changes.next() => change,
+                stopped = self.writer.stopped() => return stopped,
+            };
+            match change {
+                Some(Ok(value)) => {
+                    if !std::mem::replace(&mut begun, true) {
+                        self.write(Bytes::copy_from_slice(&Kind::Items.head(0))).await?;
+                    }
+                    self.item(&value).await?;
+                }
+                Some(Err(error)) => return self.fail(&error).await,
+                None => return Ok(()),
+            }
+            if self.reader.read_bytes(1).await?.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Notes which functions of this node the peer holds, until it has done.
+    async fn hold(&mut self) -> Result<(), SocketError> {
+        let mut buffer = Buffer::default();
+        loop {
+            buffer.fill(&mut self.reader, RECORD).await?;
+            let record = buffer.bytes.split_to(RECORD);
+            let handle = u64::from_be_bytes(record[1..].try_into().expect("a record is a byte and a number"));
+            let peer = self.line.peer();
+            if record[0] == TAKEN {
+                self.core.exports().taken(handle, peer);
+            } else {
+                let released = self.core.exports().remove(handle, peer);
+                drop(released);
+            }
+        }
+    }
+
+    async fn fail(&mut self, error: &CallError) -> Result<(), SocketError> {
+        let frame = encode_error(error, &mut |function| self.core.offer(&self.line, function));
+        self.end(frame).await
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), SocketError> {
+        self.writer.write_bytes(bytes).await
+    }
+
+    /// Writes the last frame.
+    async fn end(&mut self, frame: BytesMut) -> Result<(), SocketError> {
+        self.write(frame.freeze()).await?;
+        // Neither fails where the peer is still interested. Read to its end, which has come by now, the request needs no
+        // STOP_SENDING.
+        let _ = self.writer.shutdown().await;
+        let _ = self.reader.read_bytes(FRAME_HEAD).now_or_never();
+        Ok(())
+    }
+}
+
+/// What was read of a stream and not used yet.
+#[derive(Default)]
+struct Buffer {
+    bytes: Bytes,
+}
+
+impl Buffer {
+    /// Has at least so many bytes. Grows with what comes, not with what was announced.
+    async fn fill(&mut self, reader: &mut SocketReader, length: usize) -> Result<(), SocketError> {
+        while self.bytes.len() < length {
+            let more = reader.read_bytes(CHUNK).await?.ok_or(SocketError::Closed)?;
+            if self.bytes.is_empty() {
+                self.bytes = more;
+                continue;
+            }
+            let mut joined = match std::mem::take(&mut self.bytes).try_into_mut() {
+                Ok(buffer) => buffer,
+                Err(buffer) => {
+                    let mut joined = BytesMut::with_capacity(length.min(2 * (buffer.len() + more.len())));
+                    joined.extend_from_slice(&buffer);
+                    joined
+                }
+            };
+            joined.extend_from_slice(&more);
+            self.bytes = joined.freeze();
+        }
+        Ok(())
+    }
+}

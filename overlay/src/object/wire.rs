@@ -1,0 +1,255 @@
+//! A call over a session, from the caller's side: the request out, the frames of the answer in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::Answer;
+use super::codec::Handle;
+use super::core::Core;
+use super::error::CallError;
+use super::line::{Line, UnderWay};
+use super::message::{FRAME_HEAD, Kind, OBJECT, Request, decode_error, decode_value};
+use super::value::Value;
+use crate::net::session::{Session, SessionError, SocketError, SocketReader, SocketWriter};
+
+/// Bytes taken from a stream at once.
+const READ_BYTES: usize = 256 << 10;
+
+/// Sends a request and waits for the beginning of its answer.
+pub(super) async fn ask(
+    core: &Arc<Core>,
+    session: &Session,
+    request: &Request,
+    deadline: Instant,
+) -> Result<Answer, CallError> {
+    timeout_at(deadline, async {
+        let Begun { mut frames, mut writer, mut offered } = begin(core, session, request, deadline).await?;
+        // An error is told by the answer.
+        let _ = writer.shutdown().await;
+        let first = frames.next().await;
+        if matches!(first, Ok(_) | Err(CallError::Failed { .. })) {
+            offered.keep();
+        }
+        match first? {
+            Some(Frame::Value(value)) => Ok(Answer::Value(value)),
+            Some(Frame::Items) => Ok(Answer::items(frames)),
+            Some(Frame::Bytes) => Ok(Answer::bytes(frames)),
+            _ => Err(CallError::Protocol("an answer begins with something else".to_owned())),
+        }
+    })
+    .await
+    .unwrap_or(Err(CallError::TimedOut))
+}
+
+/// A request that is on its way.
+pub(super) struct Begun {
+    pub(super) frames: Frames,
+    pub(super) writer: SocketWriter,
+    pub(super) offered: Offered,
+}
+
+/// Sends a request.
+pub(super) async fn begin(
+    core: &Arc<Core>,
+    session: &Session,
+    request: &Request,
+    deadline: Instant,
+) -> Result<Begun, CallError> {
+    let line = core.line(session);
+    let mut under_way = line.call();
+    let mut offered = Offered { core: core.clone(), line: line.clone(), handles: Vec::new() };
+    // Rounded up: a provider that gives up before the caller does would cost it the end of its time.
+    let within = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+    let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+    let frame = request.encode(within, &mut |function| {
+        let handle = core.offer(&line, function)?;
+        if let Handle::Offered(number) = handle {
+            offered.handles.push(number);
+        }
+        Ok(handle)
+    })?;
+    let socket = tokio::select! {
+        biased;
+        socket = session.open_with(OBJECT, &frame) => socket?,
+        () = under_way.lost() => return Err(lost()),
+    };
+    let (reader, writer) = socket.into_split();
+    let frames =
+        Frames { core: core.clone(), line, reader, buffer: Bytes::new(), state: State::Head, received: 0, under_way };
+    Ok(Begun { frames, writer, offered })
+}
+
+fn lost() -> CallError {
+    CallError::PeerLost("it fell silent".to_owned())
+}
+
+/// Functions that went out with a request. Unless the peer took them, they are released.
+pub(super) struct Offered {
+    core: Arc<Core>,
+    line: Arc<Line>,
+    handles: Vec<u64>,
+}
+
+impl Offered {
+    /// The peer has them: from now on it says when it needs them no more.
+    pub(super) fn keep(&mut self) {
+        self.handles.clear();
+    }
+}
+
+impl Drop for Offered {
+    fn drop(&mut self) {
+        for &handle in &self.handles {
+            let released = self.core.exports().remove(handle, self.line.peer());
+            drop(released);
+        }
+    }
+}
+
+/// The frames of an answer. Dropped before their end, they cancel the call.
+pub(super) struct Frames {
+    core: Arc<Core>,
+    line: Arc<Line>,
+    reader: SocketReader,
+    buffer: Bytes,
+    state: State,
+    /// Bytes of frames so far.
+    pub(super) received: usize,
+    under_way: UnderWay,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Head,
+    Body(Kind, usize),
+    Chunk(usize),
+    Done,
+}
+
+pub(super) enum Frame {
+    Value(Value),
+    Items,
+    Bytes,
+    Item(Value),
+    /// A part of a chunk, as it came.
+    Piece(Bytes),
+    End,
+}
+
+impl Frames {
+    /// The next frame; `None` after the last. A future that is dropped takes nothing with it.
+    pub(super) async fn next(&mut self) -> Result<Option<Frame>, CallError> {
+        loop {
+            match self.state {
+                State::Done => return Ok(None),
+                State::Head => {
+                    self.fill(FRAME_HEAD).await?;
+                    let head = self.buffer.split_to(FRAME_HEAD);
+                    let head = head[..].try_into().expect("as many bytes as were split off");
+                    let (kind, length) = Kind::decode(head).map_err(malformed)?;
+                    self.received += FRAME_HEAD + length;
+                    self.state = match kind {
+                        Kind::Chunk => State::Chunk(length),
+                        kind => State::Body(kind, length),
+                    };
+                }
+                State::Chunk(0) => self.state = State::Head,
+                State::Chunk(left) => {
+                    if self.buffer.is_empty() {
+                        self.buffer = self.read().await?;
+                    }
+                    let piece = self.buffer.split_to(left.min(self.buffer.len()));
+                    self.state = State::Chunk(left - piece.len());
+                    return Ok(Some(Frame::Piece(piece)));
+                }
+                State::Body(kind, length) => {
+                    self.fill(length).await?;
+                    let body = self.buffer.split_to(length);
+                    self.state = match kind {
+                        Kind::Value | Kind::End | Kind::Error => State::Done,
+                        _ => State::Head,
+                    };
+                    return self.frame(kind, &body).map(Some);
+                }
+            }
+        }
+    }
+
+    fn frame(&self, kind: Kind, body: &Bytes) -> Result<Frame, CallError> {
+        let take = &mut |handle| self.core.take(&self.line, handle);
+        Ok(match kind {
+            Kind::Value => Frame::Value(decode_value(body, take).map_err(malformed)?),
+            Kind::Item => Frame::Item(decode_value(body, take).map_err(malformed)?),
+            Kind::Items => Frame::Items,
+            Kind::Bytes => Frame::Bytes,
+            Kind::End => Frame::End,
+            Kind::Error => return Err(decode_error(body, take).map_err(malformed)?),
+            Kind::Chunk => return Err(CallError::Protocol("a chunk has no body of its own".to_owned())),
+        })
+    }
+
+    /// Has at least so many bytes in the buffer.
+    async fn fill(&mut self, length: usize) -> Result<(), CallError> {
+        while self.buffer.len() < length {
+            let more = self.read().await?;
+            if self.buffer.is_empty() {
+                self.buffer = more;
+                continue;
+            }
+            // Grows with what comes, not with what was announced.
+            let mut joined = match std::mem::take(&mut self.buffer).try_into_mut() {
+                Ok(buffer) => buffer,
+                Err(buffer) => {
+                    let mut joined = BytesMut::with_capacity(length.min(2 * (buffer.len() + more.len())));
+                    joined.extend_from_slice(&buffer);
+                    joined
+                }
+            };
+            joined.extend_from_slice(&more);
+            self.buffer = joined.freeze();
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<Bytes, CallError> {
+        let Frames { reader, under_way, .. } = self;
+        tokio::select! {
+            biased;
+            read = reader.read_bytes(READ_BYTES) => {
+                read?.ok_or_else(|| CallError::Protocol("the answer ends too early".to_owned()))
+            }
+            () = under_way.lost() => Err(lost()),
+        }
+    }
+}
+
+pub(super) fn malformed(error: super::ValueError) -> CallError {
+    CallError::Protocol(error.to_string())
+}
+
+impl From<SocketError> for CallError {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::NotOffered => CallError::Protocol("it offers no objects".to_owned()),
+            SocketError::Busy => CallError::TooManyCalls,
+            SocketError::Session(error) => error.into(),
+            SocketError::Cancelled | SocketError::Reset(_) | SocketError::Closed => CallError::Cancelled,
+        }
+    }
+}
+
+impl From<SessionError> for CallError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Busy | SessionError::TooManySessions | SessionError::TooManySockets => {
+                CallError::TooManyCalls
+            }
+            SessionError::Closed => CallError::Closed,
+            other => CallError::PeerLost(other.to_string()),
+        }
+    }
+}
