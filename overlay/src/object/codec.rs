@@ -281,9 +281,9 @@ impl<'a> Read<'a> for Decoder<'a> {
 
 fn malformed(error: dec::Error<std::convert::Infallible>) -> ValueError {
     ValueError::Malformed(match error {
-        dec::Error::Eof { .. } => "it ends too early",
+        // Lengths that are there, and more than what follows.
+        dec::Error::Eof { .. } | dec::Error::RequireLength { .. } => "it ends too early",
         dec::Error::RequireUtf8 { .. } => "a text is not UTF-8",
-        dec::Error::RequireLength { .. } | dec::Error::RequireBorrowed { .. } => "its length is indefinite",
         dec::Error::ArithmeticOverflow { .. } | dec::Error::LengthOverflow { .. } => "a number is out of range",
         _ => "it is not of the type that must stand there",
     })

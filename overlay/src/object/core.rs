@@ -216,7 +216,7 @@ impl Core {
 
     /// The handle for a function that goes to the peer of `line`.
     pub(super) fn offer(self: &Arc<Self>, line: &Arc<Line>, function: &Function) -> Result<Handle, ValueError> {
-        if let Some(handle) = function.behind::<Held>().and_then(|held| held.handle_at(line.peer())) {
+        if let Some(handle) = function.behind::<Held>().and_then(|held| held.return_to(line.peer())) {
             return Ok(Handle::Returned(handle));
         }
         if let Some(local) = function.behind::<Local>() {

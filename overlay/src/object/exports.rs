@@ -57,6 +57,11 @@ impl Exports {
         self.by_handle.get(&handle).filter(|export| export.holder == holder).map(|export| export.function.clone())
     }
 
+    #[cfg(test)]
+    pub(super) fn handles(&self) -> Vec<u64> {
+        self.by_handle.keys().copied().collect()
+    }
+
     /// The peer says that it has taken it.
     pub(super) fn taken(&mut self, handle: u64, holder: Id) {
         if let Some(export) = self.by_handle.get_mut(&handle).filter(|export| export.holder == holder) {

@@ -19,11 +19,15 @@ use super::value::{Callable, Function};
 use super::wire::ask;
 use crate::id::Id;
 
+/// How long a function that went back to its node is held on: the message that names it must arrive before its release does.
+pub const RETURN_WITHIN: Duration = Duration::from_secs(5);
+
 pub(super) struct Held {
     handle: u64,
     line: Arc<Line>,
     core: Weak<Core>,
     released: AtomicBool,
+    returned: AtomicBool,
 }
 
 impl Callable for Held {}
@@ -31,18 +35,32 @@ impl Callable for Held {}
 impl Held {
     pub(super) fn function(core: &Arc<Core>, line: &Arc<Line>, handle: u64) -> Function {
         line.hold(handle);
-        let released = AtomicBool::new(false);
-        Function(Arc::new(Held { handle, line: line.clone(), core: Arc::downgrade(core), released }))
+        let (released, returned) = (AtomicBool::new(false), AtomicBool::new(false));
+        Function(Arc::new(Held { handle, line: line.clone(), core: Arc::downgrade(core), released, returned }))
     }
 
-    /// Its handle, if it is a function of this peer.
-    pub(super) fn handle_at(&self, peer: Id) -> Option<u64> {
-        (self.line.peer() == peer && !self.released.load(Ordering::Relaxed)).then_some(self.handle)
+    /// Its handle, to be sent back to its node, if that is this peer.
+    pub(super) fn return_to(&self, peer: Id) -> Option<u64> {
+        let returns = self.line.peer() == peer && !self.released.load(Ordering::Relaxed);
+        returns.then(|| {
+            self.returned.store(true, Ordering::Relaxed);
+            self.handle
+        })
     }
 
     pub(super) fn release(&self) {
-        if !self.released.swap(true, Ordering::Relaxed) {
-            self.line.let_go(self.handle);
+        if self.released.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (line, handle) = (self.line.clone(), self.handle);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if self.returned.load(Ordering::Relaxed) => {
+                runtime.spawn(async move {
+                    tokio::time::sleep(RETURN_WITHIN).await;
+                    line.let_go(handle);
+                });
+            }
+            _ => line.let_go(handle),
         }
     }
 

@@ -67,6 +67,7 @@ pub use self::{
     definition::{MAX_OBJECT_DEPTH, Object},
     exports::TAKE_WITHIN,
     function::{Call, IntoReply, Items, Reply},
+    held::RETURN_WITHIN,
     line::LOST_AFTER,
     load::{Limits, SMALL_REQUEST},
     objects::Objects,
@@ -74,3 +75,6 @@ pub use self::{
     server::{LONGEST_CALL, REQUEST_WITHIN},
     service::Service,
 };
+
+#[cfg(all(test, feature = "net"))]
+mod tests;

@@ -17,6 +17,7 @@ use super::line::{Line, RECORD, TAKEN};
 use super::load::{Place, SMALL_REQUEST};
 use super::message::{FRAME_HEAD, Kind, REQUEST_HEAD, Request, encode_error};
 use super::value::{Value, ValueError};
+use super::wire::joined;
 use crate::net::session::{Listener, Socket, SocketError, SocketReader, SocketWriter};
 
 /// How long a peer may take to send a request, from when its stream was opened.
@@ -42,7 +43,7 @@ async fn serve(core: Arc<Core>, socket: Socket) {
     let line = core.line(socket.session());
     let caller = Caller::new(socket.peer_key(), &core);
     let (reader, writer) = socket.into_split();
-    let mut stream = Stream { core, line, reader, writer };
+    let mut stream = Stream { core, line, reader, writer, buffer: Bytes::new() };
     // An error of the socket means that the caller is gone, or wants no answer.
     let _ = stream.serve(caller).await;
 }
@@ -52,6 +53,8 @@ struct Stream {
     line: Arc<Line>,
     reader: SocketReader,
     writer: SocketWriter,
+    /// What was read and not used yet.
+    buffer: Bytes,
 }
 
 impl Stream {
@@ -99,9 +102,8 @@ impl Stream {
 
     /// Reads the request. What is not small has to have a place first, and the memory.
     async fn request(&mut self, place: &mut Option<Place>) -> Result<Result<(Request, u64), CallError>, SocketError> {
-        let mut buffer = Buffer::default();
-        buffer.fill(&mut self.reader, REQUEST_HEAD).await?;
-        let head = buffer.bytes.split_to(REQUEST_HEAD);
+        self.fill(REQUEST_HEAD).await?;
+        let head = self.buffer.split_to(REQUEST_HEAD);
         let length = u32::from_be_bytes(head[..].try_into().expect("as many bytes as were split off")) as usize;
         if length > MAX_MESSAGE {
             return Ok(Err(ValueError::TooLarge.into()));
@@ -110,8 +112,8 @@ impl Stream {
             let Some(taken) = self.enter() else { return Ok(Err(CallError::TooManyCalls)) };
             place.insert(taken).reserve(length).await;
         }
-        buffer.fill(&mut self.reader, length).await?;
-        let body = buffer.bytes.split_to(length);
+        self.fill(length).await?;
+        let body = self.buffer.split_to(length);
         let read = Request::decode(&body, &mut |handle| self.core.take(&self.line, handle));
         Ok(read.map_err(CallError::from))
     }
@@ -217,10 +219,9 @@ impl Stream {
 
     /// Notes which functions of this node the peer holds, until it has done.
     async fn hold(&mut self) -> Result<(), SocketError> {
-        let mut buffer = Buffer::default();
         loop {
-            buffer.fill(&mut self.reader, RECORD).await?;
-            let record = buffer.bytes.split_to(RECORD);
+            self.fill(RECORD).await?;
+            let record = self.buffer.split_to(RECORD);
             let handle = u64::from_be_bytes(record[1..].try_into().expect("a record is a byte and a number"));
             let peer = self.line.peer();
             if record[0] == TAKEN {
@@ -250,33 +251,12 @@ impl Stream {
         let _ = self.reader.read_bytes(FRAME_HEAD).now_or_never();
         Ok(())
     }
-}
 
-/// What was read of a stream and not used yet.
-#[derive(Default)]
-struct Buffer {
-    bytes: Bytes,
-}
-
-impl Buffer {
-    /// Has at least so many bytes. Grows with what comes, not with what was announced.
-    async fn fill(&mut self, reader: &mut SocketReader, length: usize) -> Result<(), SocketError> {
-        while self.bytes.len() < length {
-            let more = reader.read_bytes(CHUNK).await?.ok_or(SocketError::Closed)?;
-            if self.bytes.is_empty() {
-                self.bytes = more;
-                continue;
-            }
-            let mut joined = match std::mem::take(&mut self.bytes).try_into_mut() {
-                Ok(buffer) => buffer,
-                Err(buffer) => {
-                    let mut joined = BytesMut::with_capacity(length.min(2 * (buffer.len() + more.len())));
-                    joined.extend_from_slice(&buffer);
-                    joined
-                }
-            };
-            joined.extend_from_slice(&more);
-            self.bytes = joined.freeze();
+    /// Has at least so many bytes in the buffer. It grows with what comes, not with what was announced.
+    async fn fill(&mut self, length: usize) -> Result<(), SocketError> {
+        while self.buffer.len() < length {
+            let more = self.reader.read_bytes(CHUNK).await?.ok_or(SocketError::Closed)?;
+            self.buffer = joined(std::mem::take(&mut self.buffer), more, length);
         }
         Ok(())
     }

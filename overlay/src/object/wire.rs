@@ -192,25 +192,11 @@ impl Frames {
         })
     }
 
-    /// Has at least so many bytes in the buffer.
+    /// Has at least so many bytes in the buffer. It grows with what comes, not with what was announced.
     async fn fill(&mut self, length: usize) -> Result<(), CallError> {
         while self.buffer.len() < length {
             let more = self.read().await?;
-            if self.buffer.is_empty() {
-                self.buffer = more;
-                continue;
-            }
-            // Grows with what comes, not with what was announced.
-            let mut joined = match std::mem::take(&mut self.buffer).try_into_mut() {
-                Ok(buffer) => buffer,
-                Err(buffer) => {
-                    let mut joined = BytesMut::with_capacity(length.min(2 * (buffer.len() + more.len())));
-                    joined.extend_from_slice(&buffer);
-                    joined
-                }
-            };
-            joined.extend_from_slice(&more);
-            self.buffer = joined.freeze();
+            self.buffer = joined(std::mem::take(&mut self.buffer), more, length);
         }
         Ok(())
     }
@@ -225,6 +211,20 @@ impl Frames {
             () = under_way.lost() => Err(lost()),
         }
     }
+}
+
+/// Both together, on the way to `length` bytes; without a copy where the first has room for the second.
+pub(super) fn joined(first: Bytes, second: Bytes, length: usize) -> Bytes {
+    if first.is_empty() {
+        return second;
+    }
+    let mut joined = first.try_into_mut().unwrap_or_else(|first| {
+        let mut joined = BytesMut::with_capacity(length.min(2 * (first.len() + second.len())));
+        joined.extend_from_slice(&first);
+        joined
+    });
+    joined.extend_from_slice(&second);
+    joined.freeze()
 }
 
 pub(super) fn malformed(error: super::ValueError) -> CallError {
