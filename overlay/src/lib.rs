@@ -12,6 +12,8 @@ pub mod proto;
 pub mod signalling;
 pub mod wire;
 
+#[cfg(feature = "net")]
+pub use atoll_macros::service;
 pub use id::Id;
 pub use key::{Identity, PeerKey};
 #[cfg(feature = "net")]

@@ -184,7 +184,8 @@ impl Object {
         }
     }
 
-    pub(super) fn shape(&self) -> Shape {
+    /// What it offers.
+    pub fn shape(&self) -> Shape {
         let member = |entry: &Entry| match entry {
             Entry::Value { value, doc } => {
                 Member::Value(ValueShape { doc: doc.clone(), kind: value.kind().to_owned() })

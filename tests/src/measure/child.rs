@@ -14,6 +14,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
+use super::objects::{self, Fetched};
 use super::process::{self, Memory};
 use super::raw::RawEnd;
 use super::services::{self, Flow, Pace};
@@ -44,6 +45,7 @@ impl NodeOptions {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let node = Node::builder().signalling(&self.signalling).bind(loopback).config(config).spawn()?;
         services::serve(node.sessions())?;
+        node.provide(objects::SERVICE, objects::object())?;
         Ok(node)
     }
 }
@@ -69,6 +71,14 @@ pub(super) enum Request {
     Flow { peer: Id, pace: Pace },
     /// Answer the offer of a plain data channel, and serve it.
     Raw { offer: String },
+    /// Fetch a result of so many bytes from a peer.
+    Fetch { peer: Id, bytes: usize },
+    /// Send so many bytes to a peer, as fast as it goes.
+    Stream { peer: Id, bytes: usize },
+    /// Forget the peak of resident memory; tell what is resident now.
+    ForgetPeak,
+    /// Tell the peak of resident memory.
+    Peak,
 }
 
 /// What a node process answers.
@@ -85,6 +95,11 @@ pub(super) enum Reply {
     Raw {
         answer: String,
     },
+    Fetched(Fetched),
+    /// Bytes a second.
+    Rate(f64),
+    /// Bytes.
+    Resident(u64),
     Failed(String),
 }
 
@@ -168,6 +183,13 @@ async fn carry_out(node: &Arc<Node>, request: Request) -> anyhow::Result<Reply> 
         Request::Trace { peer } => Reply::Trace(node.trace(peer).await.ok()),
         Request::Reach { peers, within_ms } => reach_all(node, peers, Duration::from_millis(within_ms)).await?,
         Request::Flow { peer, pace } => Reply::Flow(services::flow(node.sessions(), peer, pace).await),
+        Request::Fetch { peer, bytes } => Reply::Fetched(objects::fetch(node, peer, bytes).await?),
+        Request::Stream { peer, bytes } => Reply::Rate(services::bytes_a_second(node.sessions(), peer, bytes).await?),
+        Request::ForgetPeak => {
+            process::forget_peak()?;
+            Reply::Resident(process::own_memory()?.resident)
+        }
+        Request::Peak => Reply::Resident(process::own_peak()?),
         Request::Raw { offer } => {
             let (end, answer) = RawEnd::answer(&offer).await?;
             tokio::spawn(async move {

@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::child::{Answer, NodeOptions, Place, Question, Reply, Request, is_one_ring};
+use super::objects::Fetched;
 
 /// How often nodes are asked whether they are one ring.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -98,6 +99,39 @@ impl NodeProcess {
         match self.ask(Request::Raw { offer }).await? {
             Reply::Raw { answer } => Ok(answer),
             other => bail!("not an answer: {other:?}"),
+        }
+    }
+
+    /// Fetches a result of so many bytes from a peer.
+    pub(super) async fn fetch(&self, peer: Id, bytes: usize) -> anyhow::Result<Fetched> {
+        match self.ask(Request::Fetch { peer, bytes }).await? {
+            Reply::Fetched(fetched) => Ok(fetched),
+            other => bail!("not what was fetched: {other:?}"),
+        }
+    }
+
+    /// Sends so many bytes to a peer. Gives bytes a second.
+    pub(super) async fn stream_rate(&self, peer: Id, bytes: usize) -> anyhow::Result<f64> {
+        match self.ask(Request::Stream { peer, bytes }).await? {
+            Reply::Rate(rate) => Ok(rate),
+            other => bail!("not a rate: {other:?}"),
+        }
+    }
+
+    /// Has the process forget the peak of its memory. Gives what is resident now.
+    pub(super) async fn forget_peak(&self) -> anyhow::Result<u64> {
+        self.resident(Request::ForgetPeak).await
+    }
+
+    /// The most memory that was resident since.
+    pub(super) async fn peak(&self) -> anyhow::Result<u64> {
+        self.resident(Request::Peak).await
+    }
+
+    async fn resident(&self, request: Request) -> anyhow::Result<u64> {
+        match self.ask(request).await? {
+            Reply::Resident(bytes) => Ok(bytes),
+            other => bail!("not a size: {other:?}"),
         }
     }
 

@@ -6,6 +6,7 @@ mod faults;
 mod kills;
 mod link;
 mod memory;
+mod objects;
 mod process;
 mod raw;
 mod report;
@@ -29,6 +30,8 @@ pub enum Group {
     Link,
     /// Sockets over one and more links beside a plain data channel.
     Session,
+    /// Calls of objects beside sockets and a plain data channel; large results; remote functions; many callers.
+    Objects,
     /// The signalling server: memory of idle connections, registering, relaying.
     Signalling,
     /// Memory of a node, and what is left behind by opening and closing.
@@ -45,8 +48,16 @@ pub enum Group {
 
 impl Group {
     /// What [`Group::All`] stands for.
-    pub const EACH: [Group; 7] =
-        [Group::Ring, Group::Link, Group::Session, Group::Signalling, Group::Memory, Group::Faults, Group::Sim];
+    pub const EACH: [Group; 8] = [
+        Group::Ring,
+        Group::Link,
+        Group::Session,
+        Group::Objects,
+        Group::Signalling,
+        Group::Memory,
+        Group::Faults,
+        Group::Sim,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> String {
@@ -65,6 +76,7 @@ impl Group {
             Group::Ring => ring::measure(report).await,
             Group::Link => link::measure(report).await,
             Group::Session => session::measure(report).await,
+            Group::Objects => objects::measure(report).await,
             Group::Signalling => signalling::measure(report).await,
             Group::Memory => memory::measure(report).await,
             Group::Faults => faults::measure(report).await,

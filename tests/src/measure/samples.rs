@@ -7,6 +7,10 @@ use std::time::Duration;
 pub(super) struct Samples(Vec<f64>);
 
 impl Samples {
+    pub(super) const fn new() -> Self {
+        Samples(Vec::new())
+    }
+
     pub(super) fn push(&mut self, value: f64) {
         self.0.push(value);
     }

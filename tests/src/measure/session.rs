@@ -162,7 +162,7 @@ async fn over_several_links(report: &mut Report) -> anyhow::Result<()> {
 }
 
 /// Two nodes with so many links between them, there and back.
-async fn pair_at(nodes: &[Node], links: usize) -> Option<(&Node, &Node)> {
+pub(super) async fn pair_at(nodes: &[Node], links: usize) -> Option<(&Node, &Node)> {
     for from in nodes {
         for to in nodes.iter().filter(|to| to.id() != from.id()) {
             if are_at(from, to, links).await {
@@ -173,7 +173,7 @@ async fn pair_at(nodes: &[Node], links: usize) -> Option<(&Node, &Node)> {
     None
 }
 
-async fn are_at(from: &Node, to: &Node, links: usize) -> bool {
+pub(super) async fn are_at(from: &Node, to: &Node, links: usize) -> bool {
     let there = from.trace(to.id()).await.is_ok_and(|route| route.len() == links);
     there && to.trace(from.id()).await.is_ok_and(|route| route.len() == links)
 }
