@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use atoll::node::NodeBuilder;
+use atoll::object::{Call, Failure, Object, Value};
 use atoll::{Id, Node};
 use atoll_signalling::{Server, ServerHandle, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -131,6 +132,15 @@ pub fn echo(node: &Node) {
             });
         }
     });
+}
+
+/// An object as glou's example has it, with a function `never` that does not answer.
+pub fn echo_object() -> Object {
+    Object::new()
+        .value("a", "information here")
+        .value("b", "more information here")
+        .function("echo", |call: Call| async move { call.arg::<Value>(0) })
+        .function("never", |_call: Call| std::future::pending::<Result<(), Failure>>())
 }
 
 /// Dials an echoing peer and checks that a message comes back whole.

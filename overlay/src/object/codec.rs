@@ -284,7 +284,7 @@ fn malformed(error: dec::Error<std::convert::Infallible>) -> ValueError {
         // Lengths that are there, and more than what follows.
         dec::Error::Eof { .. } | dec::Error::RequireLength { .. } => "it ends too early",
         dec::Error::RequireUtf8 { .. } => "a text is not UTF-8",
-        dec::Error::ArithmeticOverflow { .. } | dec::Error::LengthOverflow { .. } => "a number is out of range",
+        dec::Error::CastOverflow { .. } | dec::Error::ArithmeticOverflow { .. } => "a number is out of range",
         _ => "it is not of the type that must stand there",
     })
 }

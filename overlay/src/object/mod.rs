@@ -76,5 +76,7 @@ pub use self::{
     service::Service,
 };
 
+#[cfg(test)]
+mod codec_tests;
 #[cfg(all(test, feature = "net"))]
 mod tests;

@@ -141,8 +141,8 @@ impl Value {
         Some(here)
     }
 
-    /// Whether it can be sent: not nested too deep, not too many values. Never overflows the stack.
-    pub(crate) fn check(&self) -> Result<(), ValueError> {
+    /// Whether it can be sent, apart from its bytes: not nested too deep, not too many values or functions.
+    pub fn check(&self) -> Result<(), ValueError> {
         let mut waiting = vec![(self, 0)];
         let (mut values, mut functions) = (0, 0);
         while let Some((value, depth)) = waiting.pop() {

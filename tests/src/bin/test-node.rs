@@ -1,6 +1,8 @@
 //! A process that tests can kill: `test-node server PORT` is a signalling server, `test-node node URL` a node that takes commands,
 //! `test-node node URL LINKS FINGERS` one with so many links and own fingers at most, `test-node leaf URL` one that only visits.
 //!
+//! Nodes echo what is dialled to them, and provide [`atoll_tests::echo_object`] as `Echo`.
+//!
 //! A line on stdin is a command, a line of JSON on stdout each answer:
 //!
 //! - `status`: the node's status.
@@ -75,6 +77,7 @@ async fn serve(port: u16) -> anyhow::Result<()> {
 async fn node(url: &str, config: Config) -> anyhow::Result<()> {
     let node = Node::builder().signalling(url).bind(IpAddr::V4(Ipv4Addr::LOCALHOST)).config(config).start().await?;
     atoll_tests::echo(&node);
+    node.provide("Echo", atoll_tests::echo_object())?;
     say(json!({ "id": node.id() }));
     let mut commands = BufReader::new(tokio::io::stdin()).lines();
     let mut stream: Option<(Arc<AtomicBool>, JoinHandle<Value>)> = None;
