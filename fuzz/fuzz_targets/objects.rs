@@ -4,7 +4,8 @@
 #![no_main]
 
 use atoll::object::{
-    Function, Handle, Kind, MAX_DEPTH, MAX_MESSAGE, Request, Value, ValueError, decode_error, decode_value, encode_error,
+    Function, Handle, Kind, MAX_DEPTH, MAX_MESSAGE, Request, Value, ValueError, decode_error, decode_value,
+    encode_error,
 };
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;

@@ -48,7 +48,7 @@ async fn values_and_functions_three_hops_away_are_used_as_if_they_were_local() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_fails_within_five_seconds_when_its_provider_is_killed() {
     let server = TestServer::start().await;
-    let mut provider = Process::start(PROGRAM, &["node", &server.url]).await;
+    let provider = Process::start(PROGRAM, &["node", &server.url]).await;
     let peer: Id = provider.greeting["id"].as_str().expect("an id").parse().unwrap();
     let node = server.node().start().await.unwrap();
     let echo = soon(node.peer(peer).service("Echo")).await.unwrap().timeout(Duration::from_secs(60));

@@ -140,8 +140,11 @@ fn client_function(vis: &syn::Visibility, function: &Function) -> TokenStream {
     };
     let values =
         names.iter().zip(&types).map(|(name, ty)| quote_spanned!(ty.span()=> ::atoll::object::Value::of(&#name)?));
+    let about = function.doc.is_empty().then(|| format!("Calls `{name}`."));
+    let about = about.map(|about| quote!(#[doc = #about]));
     let arguments = quote!(::std::vec::Vec::<::atoll::object::Value>::from([#(#values),*]));
     quote! {
+        #about
         #(#attributes)*
         #vis async fn #ident(
             &self

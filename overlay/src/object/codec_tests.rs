@@ -203,6 +203,28 @@ fn limits_hold_before_anything_is_allocated() {
     let deep = (0..10_000).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
     assert_eq!((encode(&deep), deep.check()), (Err(ValueError::TooDeep), Err(ValueError::TooDeep)));
     assert_eq!(Value::of(&deep), Err(ValueError::TooDeep));
+    // Types that only wrap each other are no deep value, and no deep stack.
+    #[derive(serde::Serialize)]
+    struct Wrap(Option<Box<Wrap>>);
+    let wrapped = |times| (0..times).fold(Wrap(None), |inner, _| Wrap(Some(Box::new(inner))));
+    assert_eq!(Value::of(&wrapped(100)), Ok(Value::Null));
+    assert_eq!(Value::of(&wrapped(10_000)), Err(ValueError::TooDeep));
+}
+
+/// All that speak of depth mean the same.
+#[test]
+fn an_empty_list_may_lie_at_the_deepest_place() {
+    let nested = |depth| (0..depth).fold(Value::Array(Vec::new()), |inner, _| Value::Array(vec![inner]));
+    let deepest = nested(MAX_DEPTH);
+    assert_eq!(deepest.check(), Ok(()));
+    assert_eq!(decode(&encode(&deepest).unwrap()), Ok(deepest.clone()));
+    assert_eq!(Value::of(&deepest), Ok(deepest));
+    let deeper = nested(MAX_DEPTH + 1);
+    let refused = Err(ValueError::TooDeep);
+    assert_eq!(
+        (deeper.check(), encode(&deeper).map(drop), Value::of(&deeper).map(drop)),
+        (refused.clone(), refused.clone(), refused)
+    );
 }
 
 #[test]

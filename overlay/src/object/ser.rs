@@ -9,6 +9,9 @@ use serde::ser::{self, Serialize, SerializeMap};
 use super::limits::MAX_DEPTH;
 use super::value::{Function, Value, ValueError};
 
+/// Calls of serde into each other, at most, for values nested as deep as may be.
+const MAX_STACK: usize = 4 * MAX_DEPTH;
+
 /// The name by which a function passes through serde; the function itself goes beside it.
 pub(super) const FUNCTION: &str = "atoll::object::Function";
 
@@ -20,7 +23,7 @@ thread_local! {
 impl Value {
     /// The value of any type that serde can take apart. Nested deeper than [`MAX_DEPTH`] is an error.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Value, ValueError> {
-        value.serialize(Serializer { depth: 0 })
+        Serializer::default().make(value)
     }
 }
 
@@ -60,14 +63,28 @@ impl ser::Error for ValueError {
 }
 
 /// Makes one value, nested so deep.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Serializer {
     depth: usize,
+    /// What stands on the stack for it: types that wrap another are no deeper as values.
+    stack: usize,
 }
 
 impl Serializer {
-    fn inner(self) -> Result<Serializer, ValueError> {
-        if self.depth >= MAX_DEPTH { Err(ValueError::TooDeep) } else { Ok(Serializer { depth: self.depth + 1 }) }
+    /// For what lies in a list or a map here. It may be empty at the deepest place.
+    fn inner(self) -> Serializer {
+        Serializer { depth: self.depth + 1, stack: self.stack + 1 }
+    }
+
+    fn make<T: Serialize + ?Sized>(self, value: &T) -> Result<Value, ValueError> {
+        if self.depth > MAX_DEPTH || self.stack > MAX_STACK {
+            return Err(ValueError::TooDeep);
+        }
+        value.serialize(self)
+    }
+
+    fn wrapped<T: Serialize + ?Sized>(self, value: &T) -> Result<Value, ValueError> {
+        Serializer { stack: self.stack + 1, ..self }.make(value)
     }
 }
 
@@ -156,7 +173,7 @@ impl ser::Serializer for Serializer {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Value, ValueError> {
-        value.serialize(self)
+        self.wrapped(value)
     }
 
     fn serialize_unit(self) -> Result<Value, ValueError> {
@@ -181,7 +198,7 @@ impl ser::Serializer for Serializer {
                 .take()
                 .map(Value::Function)
                 .ok_or_else(|| ValueError::Type(format!("no type but a function may be called {FUNCTION}"))),
-            _ => value.serialize(self),
+            _ => self.wrapped(value),
         }
     }
 
@@ -192,11 +209,11 @@ impl ser::Serializer for Serializer {
         variant: &'static str,
         value: &T,
     ) -> Result<Value, ValueError> {
-        Ok(tagged(variant, value.serialize(self.inner()?)?))
+        Ok(tagged(variant, self.inner().make(value)?))
     }
 
     fn serialize_seq(self, _length: Option<usize>) -> Result<List, ValueError> {
-        Ok(List { inner: self.inner()?, list: Vec::new(), variant: None })
+        Ok(List { inner: self.inner(), list: Vec::new(), variant: None })
     }
 
     fn serialize_tuple(self, length: usize) -> Result<List, ValueError> {
@@ -214,11 +231,11 @@ impl ser::Serializer for Serializer {
         variant: &'static str,
         _: usize,
     ) -> Result<List, ValueError> {
-        Ok(List { inner: self.inner()?.inner()?, list: Vec::new(), variant: Some(variant) })
+        Ok(List { inner: self.inner().inner(), list: Vec::new(), variant: Some(variant) })
     }
 
     fn serialize_map(self, _length: Option<usize>) -> Result<Fields, ValueError> {
-        Ok(Fields { inner: self.inner()?, map: BTreeMap::new(), name: None, variant: None })
+        Ok(Fields { inner: self.inner(), map: BTreeMap::new(), name: None, variant: None })
     }
 
     fn serialize_struct(self, _: &'static str, length: usize) -> Result<Fields, ValueError> {
@@ -232,7 +249,7 @@ impl ser::Serializer for Serializer {
         variant: &'static str,
         _: usize,
     ) -> Result<Fields, ValueError> {
-        Ok(Fields { inner: self.inner()?.inner()?, map: BTreeMap::new(), name: None, variant: Some(variant) })
+        Ok(Fields { inner: self.inner().inner(), map: BTreeMap::new(), name: None, variant: Some(variant) })
     }
 }
 
@@ -249,7 +266,7 @@ struct List {
 
 impl List {
     fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
-        self.list.push(value.serialize(self.inner)?);
+        self.list.push(self.inner.make(value)?);
         Ok(())
     }
 
@@ -296,7 +313,7 @@ struct Fields {
 
 impl Fields {
     fn insert<T: Serialize + ?Sized>(&mut self, name: String, value: &T) -> Result<(), ValueError> {
-        self.map.insert(name, value.serialize(self.inner)?);
+        self.map.insert(name, self.inner.make(value)?);
         Ok(())
     }
 }
@@ -307,7 +324,7 @@ impl SerializeMap for Fields {
 
     /// Numbers and such become texts, as in JSON.
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), ValueError> {
-        self.name = Some(match key.serialize(Serializer { depth: 0 })? {
+        self.name = Some(match Serializer::default().make(key)? {
             Value::Text(text) => text,
             Value::Bool(value) => value.to_string(),
             Value::Int(number) => number.to_string(),
