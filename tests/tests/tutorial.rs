@@ -114,6 +114,7 @@ pub trait Clock {
     async fn wait(&self, seconds: f64) -> Result<f64, Failure>;
     /// Counts them.
     async fn ticks(&self, count: u32) -> Items<u32>;
+    /// The id of who asks.
     async fn who_am_i(&self, caller: &Caller) -> Id;
 }
 
@@ -155,9 +156,9 @@ async fn access(provider: &Node, node: &Node, friend: PeerKey) -> anyhow::Result
         .value("open", "to everybody")
         .object("friends", Object::new().value("secret", 42).access(Access::only([friend])))
         .function(
-            "even",
+            "lower_half",
             Function::new(double)
-                .access(Access::check(|caller: Caller, _path| async move { caller.id().number() % 2 == 0 })),
+                .access(Access::check(|caller: Caller, _path| async move { caller.id() < Id::new(1 << 47) })),
         );
     provider.provide("Guarded", guarded)?;
 

@@ -133,11 +133,7 @@ impl Function {
 
     /// The arguments that a caller gives.
     pub(crate) fn arguments(&self) -> Vec<(&Ident, &Type)> {
-        let argument = |input| match input {
-            &Input::Argument { ref ident, ref ty } => Some((ident, ty)),
-            Input::Caller { .. } => None,
-        };
-        self.inputs.iter().filter_map(argument).collect()
+        self.inputs.iter().filter_map(Input::argument).collect()
     }
 
     /// Their names; those that may be left out end with `?`.
@@ -154,6 +150,13 @@ impl Function {
 }
 
 impl Input {
+    fn argument(&self) -> Option<(&Ident, &Type)> {
+        match self {
+            Input::Argument { ident, ty } => Some((ident, ty)),
+            Input::Caller { .. } => None,
+        }
+    }
+
     fn parse(input: &FnArg) -> Result<Self> {
         let FnArg::Typed(typed) = input else { return Err(Error::new(input.span(), "self comes first")) };
         let Pat::Ident(pattern) = &*typed.pat else {
