@@ -103,12 +103,15 @@ impl Ring for Nowhere {
 async fn connected(ring: &MemoryRing) -> (Objects, Objects, EverythingClient, Id) {
     let join = || {
         let identity = Identity::generate();
-        let sessions = ring.join(&identity, Settings::default()).unwrap();
-        (Objects::start(identity.public(), &sessions, Limits::default(), Nowhere).unwrap(), identity.public())
+        let sessions = ring.join(&identity, Settings::default()).expect("a place");
+        (
+            Objects::start(identity.public(), &sessions, Limits::default(), Nowhere).expect("the only listener"),
+            identity.public(),
+        )
     };
     let ((near, near_key), (far, far_key)) = (join(), join());
-    far.provide("Everything", Provider { greeting: "hello ".to_owned() }.into_object()).unwrap();
-    let client = EverythingClient::connect(&near.peer(far_key), "Everything").await.unwrap();
+    far.provide("Everything", Provider { greeting: "hello ".to_owned() }.into_object()).expect("the only one");
+    let client = EverythingClient::connect(&near.peer(far_key), "Everything").await.expect("it is provided");
     (far, near, client, near_key.id())
 }
 

@@ -152,8 +152,9 @@ impl Node {
         self.inner.events.subscribe()
     }
 
-    /// Leaves the ring: ends the sessions, tells the neighbours, closes the links. Takes up to two seconds.
+    /// Leaves the ring: withdraws its services, ends the sessions, tells the neighbours, closes the links. Takes up to two seconds.
     pub async fn close(&self) {
+        self.inner.objects.close();
         self.inner.sessions.close().await;
         let (reply, done) = oneshot::channel();
         if self.inner.commands.send(Command::Close { reply }).await.is_ok() {

@@ -99,6 +99,15 @@ impl Core {
         }
     }
 
+    /// Nothing is provided any more.
+    pub(super) fn close(&self) {
+        let services = std::mem::take(&mut *write(&self.services));
+        services.into_values().for_each(|service| service.withdraw());
+        // What they hold is freed without the lock.
+        let scopes = std::mem::take(&mut *write(&self.scopes));
+        drop(scopes);
+    }
+
     pub(super) fn service(&self, name: &str) -> Option<Service> {
         read(&self.services).get(name).cloned()
     }

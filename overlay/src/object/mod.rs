@@ -78,5 +78,6 @@ pub use self::{
 
 #[cfg(test)]
 mod codec_tests;
-#[cfg(all(test, feature = "net"))]
+#[cfg(test)]
+#[cfg(feature = "net")]
 mod tests;

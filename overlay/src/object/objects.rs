@@ -75,6 +75,12 @@ impl Objects {
         self.core.set_names(names)
     }
 
+    /// Withdraws all services and handlers, and what their functions hold is freed. [`Node::close`](crate::Node::close) does this, so
+    /// functions may hold their own node.
+    pub fn close(&self) {
+        self.core.close();
+    }
+
     /// Functions of this node that peers hold now.
     pub fn held_by_peers(&self) -> usize {
         self.core.exports().len()

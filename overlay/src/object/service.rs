@@ -67,6 +67,9 @@ impl Service {
             core.forget_service(self);
         }
         self.0.version.send_replace(None);
+        // What its functions hold is freed, also when handles are kept.
+        let object = std::mem::take(&mut *write(&self.0.object));
+        drop(object);
     }
 
     fn core(&self) -> Result<Arc<Core>, ProvideError> {

@@ -151,6 +151,33 @@ async fn a_service_can_be_replaced_and_withdrawn() {
 }
 
 #[tokio::test]
+async fn functions_may_hold_their_own_node() {
+    let pair = Pair::new();
+    let held = std::sync::Arc::new(());
+    let (in_service, in_scope, objects) = (held.clone(), held.clone(), pair.bob.objects.clone());
+    let own = objects.peer(pair.bob.id());
+    let service = Object::new().function("f", move |_call: Call| {
+        let (_held, own) = (in_service.clone(), own.clone());
+        async move { own.services().await }
+    });
+    let kept = objects.provide("S", service).unwrap();
+    let scope = move |_call: Call| {
+        let _held = in_scope.clone();
+        async { Ok::<_, Failure>(()) }
+    };
+    objects.handle("s", scope).unwrap();
+    assert_eq!(pair.remote("S").await.call::<Vec<String>>("f", ()).await.unwrap(), ["S"]);
+    objects.close();
+    until("nothing is held", || match std::sync::Arc::strong_count(&held) {
+        1 => Ok(()),
+        count => Err(format!("{count} hold it")),
+    })
+    .await;
+    assert_eq!(kept.set("x", 1), Err(ProvideError::Withdrawn));
+    assert_eq!(pair.peer().services().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn names_of_services_and_members_are_checked() {
     let pair = Pair::new();
     for name in ["", "a.b", "a\n", &"x".repeat(MAX_NAME + 1)] {
