@@ -1,4 +1,5 @@
 //! The attribute macro: one definition, a typed client and a provider.
+#![cfg(feature = "net")]
 
 use std::collections::BTreeMap;
 
