@@ -12,7 +12,7 @@ use super::lookup::{Answer, LookupError, Token, Why};
 use super::timer::{Time, Timer};
 use super::{Phase, Placement, Proto, Routing};
 use crate::id::Id;
-use crate::wire::Purpose;
+use crate::wire::{Dial, Message, Purpose, Step};
 
 /// When the estimate of the ring's size changes by this factor, the arcs are laid anew.
 const REARRANGE_AT: f64 = 1.5;
@@ -189,7 +189,30 @@ impl Proto {
             Placement::FixedPoint | Placement::PowersOfTwo => arc.nearest,
         };
         let key = if arc.clockwise { self.me.plus(distance) } else { self.me.minus(distance) };
-        self.start_lookup(key, false, Why::Finger(index), None, now);
+        let why = if self.config.placement == Placement::RandomMember { Why::Seek(index) } else { Why::Finger(index) };
+        self.start_lookup(key, false, why, None, now);
+    }
+
+    /// The request for a link with a member of this finger's arc.
+    pub(super) fn seek(&self, index: usize, attempt: u32) -> Option<Message> {
+        let arc = self.fingers.arcs.get(index)?;
+        let (from, to) = match arc.clockwise {
+            true => (self.me.plus(arc.nearest), self.me.plus(arc.furthest)),
+            false => (self.me.minus(arc.furthest), self.me.minus(arc.nearest)),
+        };
+        Some(Message::Dial(Dial { attempt, step: Step::Seek { from, to } }))
+    }
+
+    /// Whether this member will do for a finger that is still missing.
+    pub(super) fn is_for_arc(&self, index: usize, peer: Id) -> bool {
+        let arc = self.fingers.arcs.get(index).filter(|arc| arc.peer.is_none());
+        arc.is_some_and(|arc| arc.contains(self.me, peer))
+    }
+
+    pub(super) fn set_finger(&mut self, index: usize, peer: Id) {
+        if let Some(arc) = self.fingers.arcs.get_mut(index) {
+            arc.peer = Some(peer);
+        }
     }
 
     /// A random member for an arc of the table was found.
@@ -314,7 +337,7 @@ mod tests {
         let connect = |output| if let Output::Connect { link, .. } = output { Some(link) } else { None };
         let link = outputs(&mut proto).into_iter().find_map(connect).expect("the dial is accepted");
         proto.handle(Input::LinkUp { link, role: Role::Member }, NOW);
-        hears(&mut proto, link, member, Message::Neighbours(Neighbours { member: true, ids: Vec::new() }));
+        hears(&mut proto, link, member, Message::Neighbours(Neighbours { member: true, room: 0, ids: [].into() }));
         let row = proto.id().row_of(peer).expect("another node");
         proto.handle(Input::UpdateFinger { token: Token(7), row }, NOW);
         let find = |output| match output {
@@ -335,8 +358,13 @@ mod tests {
         let peer = Id::new(1000 + (1 << 20));
         let (mut proto, link, request) = refreshing_the_row_of(peer, Role::Member);
         // The only way onward is gone, so the dial comes to nothing as soon as it begins.
-        let found = Found { request, hops: 1, view: RingView::default() };
-        hears(&mut proto, link, Id::new(5000), Message::Neighbours(Neighbours { member: false, ids: Vec::new() }));
+        let found = Found { request, hops: 1, view: RingView::default().into() };
+        hears(
+            &mut proto,
+            link,
+            Id::new(5000),
+            Message::Neighbours(Neighbours { member: false, room: 0, ids: [].into() }),
+        );
         hears(&mut proto, link, peer, Message::Found(found));
         assert!(refused(&outputs(&mut proto)), "the request waits for ever");
     }
@@ -345,7 +373,7 @@ mod tests {
     fn a_leaf_that_refuses_the_member_that_it_dials_itself_is_answered() {
         let peer = Id::new(20);
         let (mut proto, link, request) = refreshing_the_row_of(peer, Role::Leaf);
-        let found = Found { request, hops: 1, view: RingView::default() };
+        let found = Found { request, hops: 1, view: RingView::default().into() };
         hears(&mut proto, link, peer, Message::Found(found));
         asks(&mut proto, peer, 9);
         let seen = outputs(&mut proto);
