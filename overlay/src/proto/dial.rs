@@ -221,7 +221,7 @@ impl Proto {
     }
 
     /// Closes an open link that is not needed any more. The peer is told why, for both live, and stay in the lists.
-    fn close(&mut self, link: LinkId, now: Time) {
+    pub(super) fn close(&mut self, link: LinkId, now: Time) {
         self.send_on(link, Message::Close);
         self.outputs.push_back(Output::Close { link });
         self.remove_link(link, false, now);

@@ -184,6 +184,11 @@ impl Links {
         reached.map(|reach| reach.place())
     }
 
+    /// The members that this link leads to: the peer and its neighbours.
+    pub(super) fn led_to_by(&self, link: LinkId) -> impl Iterator<Item = Id> {
+        self.reach.iter().filter(move |reach| reach.place() == link.place()).map(|reach| reach.id())
+    }
+
     pub(super) fn is_open_to(&self, peer: Id) -> bool {
         self.open_to(peer).is_some()
     }

@@ -53,6 +53,7 @@ use join::Joining;
 use links::{Links, State};
 use lookup::Lookups;
 use ring::Ring;
+use seek::Sought;
 use timer::{Timer, Timers};
 
 /// What happens to a node.
@@ -488,8 +489,8 @@ impl Proto {
         match message {
             Message::Find(request) => self.on_find(&header, request, now),
             Message::Found(found) => self.on_found(src, found, now),
-            Message::Dial(Dial { attempt, step: Step::Seek { from, to } }) => {
-                self.on_seek(header, attempt, (from, to), now);
+            Message::Dial(Dial { attempt, step: Step::Seek { from, to, least } }) => {
+                self.on_seek(header, attempt, Sought { from, to, least }, now);
             }
             Message::Dial(dial) => self.on_dial(src, links::Route::Ring(via), dial, now),
             Message::Unreachable(body) => self.on_unreachable(body.peer, body.nobody, now),

@@ -282,7 +282,13 @@ impl Proto {
             if let Some(entry) = self.links.get_mut(link) {
                 entry.room = list.room;
             }
-            if reach.iter().any(|&id| id != self.me && self.is_nearer(id)) || !self.has_near_links() {
+            // Who is nearer counts, whether it counts in routing or not.
+            for &id in list.ids.iter().filter(|&&id| id != self.me) {
+                if self.is_nearer(id) {
+                    self.ring.hint(id, None);
+                }
+            }
+            if !self.has_near_links() {
                 self.ring.unsettle();
             }
         }
@@ -499,7 +505,7 @@ impl Proto {
 
     fn neighbours(&self) -> Neighbours {
         let member = self.phase == Phase::Member;
-        let count = if self.config.lookahead { crate::wire::MAX_NEIGHBOURS } else { 0 };
+        let count = if self.config.tells_neighbours() { crate::wire::MAX_NEIGHBOURS } else { 0 };
         let ids = self.links.members().map(|link| link.peer).take(count).collect();
         Neighbours { member, room: if member { self.room() as u16 } else { 0 }, ids }
     }
@@ -510,7 +516,7 @@ impl Proto {
     }
 
     pub(super) fn gossip_soon(&mut self, now: Time) {
-        if self.config.lookahead {
+        if self.config.tells_neighbours() {
             self.timers.at_latest(Timer::Gossip, now.after(self.config.gossip_delay));
         }
     }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Neighbours tell each other how many links they could still accept. The owner draws among itself and its neighbours in the
-//! arc, each as likely as it has room: so few requests are refused where most nodes are full, and nodes with a larger budget
+//! arc, by the square of the room that each has: so few requests are refused where most nodes are full, and nodes with a larger budget
 //! get the links that they can carry.
 
 use rand::RngExt;
@@ -19,6 +19,17 @@ use super::{Output, Phase, Proto, ring};
 use crate::id::Id;
 use crate::wire::{Dial, Flags, Frame, Header, Message, Purpose, Refusal, Role, Step};
 
+/// Room of a member that a finger to a full one is given up for: more than a small budget has at all.
+pub(super) const PLENTY: u16 = 16;
+
+/// What a request asks for: a member in this arc with room for so many links.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Sought {
+    pub(super) from: Id,
+    pub(super) to: Id,
+    pub(super) least: u16,
+}
+
 impl Proto {
     /// Links that this node could still accept for a finger: the last places are kept for the ring's own needs.
     pub(super) fn room(&self) -> usize {
@@ -28,7 +39,7 @@ impl Proto {
     }
 
     /// A member is sought for an arc: by the owner of a point in it, which passes the request on, or by the member that was drawn.
-    pub(super) fn on_seek(&mut self, mut header: Header, attempt: u32, (from, to): (Id, Id), now: Time) {
+    pub(super) fn on_seek(&mut self, mut header: Header, attempt: u32, sought: Sought, now: Time) {
         let (seeker, route) = (header.src, Route::Ring(header.answer_through()));
         if seeker == self.me {
             return;
@@ -36,7 +47,7 @@ impl Proto {
         if !header.flags.has(Flags::KEY) {
             return self.on_request(seeker, route, attempt, Role::Member, Purpose::Finger, now);
         }
-        match self.draw_with_room(seeker, (from, to)) {
+        match self.draw_with_room(seeker, sought) {
             None => self.refuse(seeker, route, attempt, Refusal::Full, Purpose::Finger, now),
             Some(None) => self.on_request(seeker, route, attempt, Role::Member, Purpose::Finger, now),
             Some(Some(link)) => {
@@ -44,36 +55,36 @@ impl Proto {
                 entry.room -= 1;
                 header.readdress(entry.peer);
                 header.ttl -= 1;
-                let message = Message::Dial(Dial { attempt, step: Step::Seek { from, to } });
+                let Sought { from, to, least } = sought;
+                let message = Message::Dial(Dial { attempt, step: Step::Seek { from, to, least } });
                 self.outputs.push_back(Output::Send { link, frame: Frame { header, message } });
             }
         }
     }
 
-    /// This node (`None`) or a neighbour in the arc that the seeker is not linked to, each as likely as it has room.
-    fn draw_with_room(&mut self, seeker: Id, (from, to): (Id, Id)) -> Option<Option<LinkId>> {
+    /// This node (`None`) or a neighbour in the arc that the seeker is not linked to, by the square of the room that each has.
+    fn draw_with_room(&mut self, seeker: Id, sought: Sought) -> Option<Option<LinkId>> {
+        let Sought { from, to, least } = sought;
         let fits = |id: Id| from.clockwise_to(id) <= from.clockwise_to(to);
-        let own = if fits(self.me) && self.links.to(seeker).is_none() { self.room() } else { 0 };
+        let weight = |room: usize| if room < least.into() { 0 } else { weight(room) };
+        let own = if fits(self.me) && self.links.to(seeker).is_none() { weight(self.room()) } else { 0 };
         let linked: Vec<usize> = self.links.places_leading_to(seeker).collect();
         let usable = |link: &&Link| {
             link.role == Role::Member && !link.suspect && fits(link.peer) && !linked.contains(&link.id.place())
         };
-        let others = self.links.members().filter(usable).map(|link| (link.id, usize::from(link.room)));
-        let total = own + others.clone().map(|(_, room)| room).sum::<usize>();
-        let mut drawn = self.rng.random_range(0..total.max(1));
-        if total == 0 || drawn < own {
-            return (total > 0).then_some(None);
+        let others = self.links.members().filter(usable).map(|link| (link.id, weight(link.room.into())));
+        let total = own + others.clone().map(|(_, weight)| weight).sum::<u64>();
+        if total == 0 {
+            return None;
         }
-        drawn -= own;
-        others
-            .into_iter()
-            .find(|&(_, room)| {
-                drawn < room || {
-                    drawn -= room;
-                    false
-                }
-            })
-            .map(|(link, _)| Some(link))
+        let mut drawn = self.rng.random_range(0..total);
+        for (candidate, weight) in [(None, own)].into_iter().chain(others.map(|(link, weight)| (Some(link), weight))) {
+            if drawn < weight {
+                return Some(candidate);
+            }
+            drawn -= weight;
+        }
+        None
     }
 
     /// Somebody answers a request for a finger that was sent to a point: the one who accepts is not known before.
@@ -94,7 +105,11 @@ impl Proto {
 
     fn take_finger(&mut self, index: usize, peer: Id, route: Route, attempt: u32, now: Time) {
         let wanted = self.phase == Phase::Member && self.links.to(peer).is_none() && self.is_for_arc(index, peer);
-        if !wanted || !self.make_room(Purpose::Finger, now) {
+        if !wanted {
+            return;
+        }
+        self.give_up_finger(index, now);
+        if !self.make_room(Purpose::Finger, now) {
             return;
         }
         let link = self.links.insert(|id| Link {
@@ -116,6 +131,11 @@ impl Proto {
         self.set_finger(index, peer);
         self.connect(link, true, self.patience(peer), now);
     }
+}
+
+/// How likely one with so much room is drawn: with the plain room, one large budget among many small ones would be too seldom.
+fn weight(room: usize) -> u64 {
+    (room as u64).pow(2)
 }
 
 #[cfg(test)]
@@ -164,7 +184,7 @@ mod tests {
         let via =
             Some(crate::wire::Via { to: proto.id(), answer: proto.links.members().next().expect("a neighbour").peer });
         let header = Header { flags: Flags::KEY, via, ..Header::new(crate::wire::kind::DIAL, SEEKER, proto.id()) };
-        proto.on_seek(header, ATTEMPT, (Id::new(arc.0), Id::new(arc.1)), NOW);
+        proto.on_seek(header, ATTEMPT, Sought { from: Id::new(arc.0), to: Id::new(arc.1), least: 1 }, NOW);
         let seen = outputs(proto);
         let about = |output: &Output| match output {
             Output::Send { frame: Frame { header, message: Message::Dial(dial) }, .. } if dial.attempt == ATTEMPT => {
@@ -177,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_owner_draws_by_room_within_the_arc_and_passes_the_request_on() {
-        let others: [(u64, u16, &[u64]); 4] = [(200, 30, &[]), (300, 10, &[]), (400, 0, &[]), (5_000, 90, &[])];
+        let others: [(u64, u16, &[u64]); 4] = [(200, 30, &[]), (300, 20, &[]), (400, 0, &[]), (5_000, 90, &[])];
         let mut times = std::collections::BTreeMap::<Id, u32>::new();
         for _ in 0..20 {
             let mut proto = member_among(&others);

@@ -193,6 +193,8 @@ pub enum Step {
         from: Id,
         /// The last.
         to: Id,
+        /// Links that the member must still be able to accept: 1, or more where a finger that the seeker has would be given up for it.
+        least: u16,
     },
 }
 
