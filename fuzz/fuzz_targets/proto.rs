@@ -123,7 +123,7 @@ impl Life {
             18 => {
                 let Some((&request, &key)) = nth(&self.asked, input)? else { return Ok(()) };
                 let src = if input.ratio(1, 2)? { key } else { id(input)? };
-                let found = Message::Found(Found { request, hops: 1, view: view(input)? });
+                let found = Message::Found(Found { request, hops: 1, view: view(input)?.into() });
                 let frame = Frame { header: Header::new(found.kind(), src, ME), message: found };
                 Input::Frame { link: self.link(input)?, frame }
             }
@@ -246,13 +246,13 @@ impl Life {
         let request = input.arbitrary()?;
         let message = match input.int_in_range(0..=15u8)? {
             0 => Message::Ping,
-            1 | 2 => Message::Neighbours(Neighbours { member: input.ratio(7, 8)?, ids: ids(input, 20)? }),
-            3 | 4 => Message::Ring(view(input)?),
-            5 => Message::Leave(view(input)?),
+            1 | 2 => Message::Neighbours(Neighbours { member: input.ratio(7, 8)?, room: input.int_in_range(0..=20)?, ids: ids(input, 20)?.into() }),
+            3 | 4 => Message::Ring(view(input)?.into()),
+            5 => Message::Leave(view(input)?.into()),
             6 => Message::Close,
             7 => Message::AskRing,
             8 => Message::Find(request),
-            9 => Message::Found(Found { request, hops: input.arbitrary()?, view: view(input)? }),
+            9 => Message::Found(Found { request, hops: input.arbitrary()?, view: view(input)?.into() }),
             10 | 11 => Message::Dial(dial(input)?),
             12 => Message::Unreachable(Unreachable { peer: id(input)?, nobody: input.arbitrary()? }),
             13 => Message::Trace(Trace { request, hops: ids(input, 65)? }),

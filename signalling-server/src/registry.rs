@@ -1,6 +1,7 @@
 //! Who is registered where, who is a member of its ring, and who is to found one: plain data, no sockets and no clock.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 use atoll::Id;
@@ -124,8 +125,8 @@ impl<H: Clone> Registry<H> {
     /// The ring as its nodes see it; `None` where no such network is.
     pub(crate) fn view(&self, network: &str, after: Option<Id>) -> Option<RingView> {
         let ring = self.networks.get(network)?;
-        let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        let nodes = ring.nodes.range((from, std::ops::Bound::Unbounded)).take(MAX_DHT_NODES);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let nodes = ring.nodes.range((from, Bound::Unbounded)).take(MAX_DHT_NODES);
         let nodes = nodes.map(|(id, node)| NodeView { id: *id, role: node.role, status: node.status.clone() });
         let (total, members) = (ring.nodes.len(), ring.members.list.len());
         Some(RingView { network: network.to_owned(), total, members, nodes: nodes.collect() })
@@ -215,7 +216,7 @@ impl<H> Network<H> {
     }
 }
 
-/// The members of a ring, to draw from: the list in any order, and where each stands in it.
+/// The members of a ring, to draw from: the list in any order, and by id where each stands in it.
 #[derive(Debug, Default)]
 struct Members {
     list: Vec<Id>,
@@ -239,13 +240,27 @@ impl Members {
         }
     }
 
-    /// Up to [`MAX_MEMBERS`] of them, each as likely as the other, without `but`.
-    fn sample(&self, but: Id, rng: &mut StdRng) -> Vec<Member> {
-        // One more than needed: `but` may be among them.
-        let amount = (MAX_MEMBERS + 1).min(self.list.len());
-        let drawn = index::sample(rng, self.list.len(), amount);
-        let others = drawn.into_iter().map(|at| self.list[at]).filter(|id| *id != but);
-        others.take(MAX_MEMBERS).map(|id| Member { id }).collect()
+    /// Up to [`MAX_MEMBERS`] of them without `asking`: the next on either side, for they know the place of the one who asks, and others,
+    /// each as likely as the other.
+    fn sample(&self, asking: Id, rng: &mut StdRng) -> Vec<Member> {
+        // More than needed: `asking` may be among them, and those next to it.
+        let amount = (MAX_MEMBERS + 3).min(self.list.len());
+        let drawn = index::sample(rng, self.list.len(), amount).into_iter().map(|at| self.list[at]);
+        let mut named = Vec::with_capacity(MAX_MEMBERS);
+        for id in self.next_to(asking).into_iter().flatten().chain(drawn) {
+            if id != asking && named.len() < MAX_MEMBERS && !named.contains(&id) {
+                named.push(id);
+            }
+        }
+        named.into_iter().map(|id| Member { id }).collect()
+    }
+
+    /// The members before and after this id on the ring.
+    fn next_to(&self, id: Id) -> [Option<Id>; 2] {
+        let before = self.place.range(..id).next_back().or_else(|| self.place.last_key_value());
+        let after =
+            self.place.range((Bound::Excluded(id), Bound::Unbounded)).next().or_else(|| self.place.first_key_value());
+        [before, after].map(|entry| entry.map(|(&id, _)| id))
     }
 }
 

@@ -97,11 +97,11 @@ fn time_all(caches: &str, mut nodes: Vec<Proto>, now: Time) {
     handle("handle a pong", &|node, peer, _| (Header::new(kind::PONG, peer, node.id()), Message::Pong));
     handle("handle a ring that is not news", &|node, peer, _| {
         let view = RingView { member: true, predecessors: vec![], successors: vec![peer.plus(1)] };
-        (Header::new(kind::RING, peer, node.id()), Message::Ring(view))
+        (Header::new(kind::RING, peer, node.id()), Message::Ring(view.into()))
     });
     handle("handle a list of other neighbours", &|node, peer, rng| {
         let ids = (0..15).map(|_| Id::random(rng)).collect();
-        (Header::new(kind::NEIGHBOURS, peer, node.id()), Message::Neighbours(Neighbours { member: true, ids }))
+        (Header::new(kind::NEIGHBOURS, peer, node.id()), Message::Neighbours(Neighbours { member: true, room: 0, ids }))
     });
 }
 

@@ -1,5 +1,6 @@
 //! Hostile input over proper links: the link that misbehaves ends and is counted, and nobody else notices.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use atoll::net::link::{Channel, Link, LinkEvent, LinkKey, LinkSender};
@@ -21,11 +22,11 @@ const SOON: Duration = Duration::from_secs(10);
 /// A frame of every kind, true in form, from `src` to `dst`.
 fn proper_frames(src: Id, dst: Id) -> Vec<BytesMut> {
     let ids = |count: usize| (0..count as u64).map(|n| Id::new(n * 0x1_0000_0001)).collect::<Vec<Id>>();
-    let view = RingView { member: true, predecessors: ids(2), successors: ids(MAX_SUCCESSORS) };
+    let view = Arc::new(RingView { member: true, predecessors: ids(2), successors: ids(MAX_SUCCESSORS) });
     let dial = |step| Message::Dial(Dial { attempt: 7, step });
     let messages = [
         Message::Ping,
-        Message::Neighbours(Neighbours { member: true, ids: ids(MAX_NEIGHBOURS) }),
+        Message::Neighbours(Neighbours { member: true, room: 1, ids: ids(MAX_NEIGHBOURS).into() }),
         Message::Ring(view.clone()),
         Message::Find(1),
         Message::Found(Found { request: 1, hops: 1, view }),
@@ -48,7 +49,7 @@ async fn what_is_no_frame_closes_the_link_with_a_reason() {
     let me = attacker.id();
     let mut no_version = ping(me);
     no_version[0] = 0;
-    let too_many = Message::Neighbours(Neighbours { member: true, ids: vec![me; MAX_NEIGHBOURS + 1] });
+    let too_many = Message::Neighbours(Neighbours { member: true, room: 1, ids: vec![me; MAX_NEIGHBOURS + 1].into() });
     let datagram = frame(Header::new(0, me, victim), Message::Datagram(vec![1; 100].into()));
     let find = frame(Header::new(0, me, victim), Message::Find(1));
     let cut = ping(me).split_to(21);

@@ -142,7 +142,7 @@ mod tests {
         proto.handle(Input::Signal { from, dial: Dial { attempt: 1, step } }, NOW);
         let link = proto.links.to(from).map(|link| link.id).expect("the dial is accepted");
         proto.handle(Input::LinkUp { link, role: Role::Member }, NOW);
-        let message = Message::Neighbours(Neighbours { member: true, ids: Vec::new() });
+        let message = Message::Neighbours(Neighbours { member: true, room: 0, ids: [].into() });
         let frame = crate::wire::Frame { header: Header::new(message.kind(), from, proto.me), message };
         proto.handle(Input::Frame { link, frame }, NOW);
     }

@@ -55,7 +55,7 @@ pub struct Config {
     pub placement: Placement,
     /// How a frame finds its next hop.
     pub routing: Routing,
-    /// Whether neighbours tell each other of their neighbours, who then count in routing and as hints for the ring.
+    /// Whether the neighbours of neighbours count in routing.
     pub lookahead: bool,
     /// Whether neighbours on the ring are told of its changes at once, and not only in the next period.
     pub repair_at_once: bool,
@@ -147,6 +147,11 @@ impl Config {
             dead_after: period * 5 / 6,
             ..Config::with_links(usize::from(u16::MAX))
         }
+    }
+
+    /// Whether neighbours are told of each other: for routing, and as hints of who is near on the ring.
+    pub(super) fn tells_neighbours(&self) -> bool {
+        self.lookahead || self.repair_at_once
     }
 
     /// The settings with every number and every wait brought into its bounds.

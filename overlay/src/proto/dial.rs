@@ -73,6 +73,7 @@ impl Proto {
             member: false,
             described: false,
             suspect: false,
+            room: 0,
         });
         self.timers.at_latest(Timer::Dial, deadline);
         self.send_step(link, Step::Request { role: self.config.role, purpose }, now);
@@ -89,7 +90,9 @@ impl Proto {
         if let Step::Request { role, purpose } = step {
             return self.on_request(from, route, attempt, role, purpose, now);
         }
-        let Some(link) = self.links.to(from).filter(|link| link.attempt == attempt && !link.is_open()) else { return };
+        let Some(link) = self.links.to(from).filter(|link| link.attempt == attempt && !link.is_open()) else {
+            return self.on_sought(from, route, attempt, step, now);
+        };
         let (id, state, purpose) = (link.id, link.state, link.purpose);
         match step {
             Step::Accept if state == State::Requested => self.connect(id, true, self.patience(from), now),
@@ -108,12 +111,12 @@ impl Proto {
         }
     }
 
-    fn on_request(&mut self, from: Id, route: Route, attempt: u32, role: Role, purpose: Purpose, now: Time) {
+    pub(super) fn on_request(&mut self, from: Id, route: Route, attempt: u32, role: Role, purpose: Purpose, now: Time) {
         if let Some(link) = self.links.to(from) {
             let (id, state, dialled, since) = (link.id, link.state, link.dialled, link.since);
             if state == State::Open {
                 self.probe(id, now);
-                return self.refuse(from, route, attempt, Refusal::Linked, now);
+                return self.refuse(from, route, attempt, Refusal::Linked, purpose, now);
             }
             // Both ask at once: the smaller id's request stands. One that the peer seems to have lost, or to have given up, does not.
             let fresh = state == State::Requested && now.since(since) < self.config.request_timeout;
@@ -133,7 +136,7 @@ impl Proto {
         if let Some(reason) = refusal {
             // An own attempt that gave way to this one is over too.
             self.fingers_on_link_down(from, now);
-            return self.refuse(from, route, attempt, reason, now);
+            return self.refuse(from, route, attempt, reason, purpose, now);
         }
         let patience = self.patience(from);
         self.failed.forgive(from);
@@ -151,17 +154,18 @@ impl Proto {
             member: false,
             described: false,
             suspect: false,
+            room: 0,
         });
         self.send_step(link, Step::Accept, now);
         self.connect(link, false, patience, now);
     }
 
     /// How long this peer may take to answer a step: twice as long after each failure, for the way to it may be slow.
-    fn patience(&self, peer: Id) -> Duration {
+    pub(super) fn patience(&self, peer: Id) -> Duration {
         self.config.request_timeout * (1 << self.failed.times(peer).min(MAX_PATIENCE))
     }
 
-    fn connect(&mut self, link: LinkId, offers: bool, patience: Duration, now: Time) {
+    pub(super) fn connect(&mut self, link: LinkId, offers: bool, patience: Duration, now: Time) {
         let deadline = now.after(patience);
         let Some(entry) = self.links.get_mut(link) else { return };
         entry.state = State::Connecting;
@@ -217,7 +221,7 @@ impl Proto {
     }
 
     /// Closes an open link that is not needed any more. The peer is told why, for both live, and stay in the lists.
-    fn close(&mut self, link: LinkId, now: Time) {
+    pub(super) fn close(&mut self, link: LinkId, now: Time) {
         self.send_on(link, Message::Close);
         self.outputs.push_back(Output::Close { link });
         self.remove_link(link, false, now);
@@ -307,9 +311,10 @@ impl Proto {
         }
     }
 
-    fn refuse(&mut self, to: Id, route: Route, attempt: u32, reason: Refusal, now: Time) {
-        let members = self.links.members().map(|link| link.peer).filter(|&id| id != to);
-        let mut alternatives: Vec<Id> = members.collect();
+    /// Those are named instead that stand nearest to the peer; or, where it wants a finger, that have room.
+    pub(super) fn refuse(&mut self, to: Id, route: Route, attempt: u32, reason: Refusal, purpose: Purpose, now: Time) {
+        let will_do = |link: &&Link| link.peer != to && (purpose != Purpose::Finger || link.room > 0);
+        let mut alternatives: Vec<Id> = self.links.members().filter(will_do).map(|link| link.peer).collect();
         alternatives.sort_unstable_by_key(|id| id.distance(to));
         alternatives.truncate(MAX_ALTERNATIVES);
         self.send_dial(to, route, Dial { attempt, step: Step::Refuse { reason, alternatives } }, now);
@@ -391,13 +396,11 @@ impl Proto {
             }
             _ => {}
         }
-        let near = self.links.iter().filter(|link| link.purpose == Purpose::Ring || self.is_near(link.peer)).count();
-        let kept = (2 * super::ring::NEAR).saturating_sub(near);
-        self.links.len() + kept < self.links.max()
+        self.room() > 0
     }
 
     /// Makes sure that a place is free, if need be by closing a link that matters less.
-    fn make_room(&mut self, purpose: Purpose, now: Time) -> bool {
+    pub(super) fn make_room(&mut self, purpose: Purpose, now: Time) -> bool {
         if !self.links.is_full() {
             return true;
         }

@@ -52,6 +52,10 @@ impl Failure {
 }
 
 impl Failed {
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     pub(super) fn has(&self, peer: Id) -> bool {
         self.list.iter().any(|failure| failure.peer == peer && failure.paused)
     }

@@ -6,19 +6,24 @@
 //! small-world phenomenon", STOC 2000; the figures are in `docs/architecture.md`.)
 
 use rand::RngExt;
+use rand::seq::IndexedRandom;
 
-use super::links::Route;
+use super::links::{LinkId, Route};
 use super::lookup::{Answer, LookupError, Token, Why};
+use super::seek::PLENTY;
 use super::timer::{Time, Timer};
 use super::{Phase, Placement, Proto, Routing};
 use crate::id::Id;
-use crate::wire::Purpose;
+use crate::wire::{Dial, Message, Purpose, Step};
 
 /// When the estimate of the ring's size changes by this factor, the arcs are laid anew.
 const REARRANGE_AT: f64 = 1.5;
 
-/// The smallest factor from one arc to the next: more fingers than that gives would be neighbours of each other.
-const MIN_RATIO: f64 = 2.0;
+/// The factor from one arc to the next, near the node: more fingers there would be neighbours of each other.
+const NEAR_RATIO: f64 = 2.0;
+
+/// The smallest factor from one arc to the next at all.
+const MIN_RATIO: f64 = 1.2;
 
 /// One row of the finger table as the application sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
@@ -129,6 +134,9 @@ impl Proto {
             self.fill_next_arc(now);
         }
         let missing = self.fingers.arcs.iter().any(|arc| arc.peer.is_none());
+        if !missing && !self.lookups.seeks_finger() {
+            self.better_a_finger(now);
+        }
         let soonest = self.config.finger_every / 8;
         let wait =
             if missing { soonest * (1 << self.fingers.tries.min(MAX_DOUBLINGS)) } else { self.config.finger_every * 4 };
@@ -148,20 +156,14 @@ impl Proto {
         self.fingers.size = size;
         self.fingers.arcs.clear();
         self.fingers.tries = 0;
-        let reach = size / 2.0;
-        if reach <= MIN_RATIO {
-            return;
-        }
-        let count = (self.config.fingers as f64).min(libm::log2(reach).floor()).max(0.0);
-        // The same on every machine: the platform's own functions may differ in the last bit.
-        let ratio = libm::pow(reach, 1.0 / count);
         let random = self.config.placement == Placement::RandomMember;
         let unit = (Id::MAX.number() + 1) as f64 / size;
-        for index in 0..count as i32 {
+        let ends = ends(self.config.fingers, size / 2.0);
+        for pair in ends.windows(2) {
             // The owner of a fixed point stands behind it: its arc begins where a random member's ends.
-            let power = if random { index } else { index + 1 };
-            let end = |power: i32| (unit * libm::pow(ratio, f64::from(power))) as u64;
-            let (nearest, furthest) = (end(power), end(power + 1).min(Id::MAX.number()));
+            let (from, to) = if random { (pair[0], pair[1]) } else { (pair[1], pair[1] * pair[1] / pair[0]) };
+            let end = |distance: f64| ((unit * distance) as u64).min(Id::MAX.number());
+            let (nearest, furthest) = (end(from), end(to));
             let clockwise = !random || self.config.routing != Routing::BothWays || self.rng.random();
             self.fingers.arcs.push(Arc { nearest, furthest, clockwise, peer: None });
         }
@@ -183,13 +185,76 @@ impl Proto {
             return;
         };
         self.fingers.next = index + 1;
+        // Close by, the neighbours on the ring are all there is.
+        let arc = &self.fingers.arcs[index];
+        let neighbour = self
+            .links
+            .members()
+            .map(|link| link.peer)
+            .find(|&peer| self.is_near(peer) && arc.contains(self.me, peer) && !self.fingers.has(peer));
+        match neighbour.filter(|_| self.config.placement == Placement::RandomMember) {
+            Some(peer) => self.set_finger(index, peer),
+            None => self.fill_arc(index, now),
+        }
+    }
+
+    /// Where a finger leads to a member that is full, one with a larger budget would serve both better: the full one has a place again,
+    /// and more members can be reached in two steps.
+    fn better_a_finger(&mut self, now: Time) {
+        let full = |arc: &Arc| arc.peer.and_then(|peer| self.links.open_to(peer)).is_some_and(|link| link.room == 0);
+        let arcs = self.fingers.arcs.iter().enumerate().filter(|(_, arc)| full(arc) && self.given_up(arc).is_some());
+        let arcs: Vec<usize> = arcs.map(|(index, _)| index).collect();
+        if let Some(&index) = arcs.choose(&mut self.rng) {
+            self.fill_arc(index, now);
+        }
+    }
+
+    /// The link to give up for a better finger: one that this node asked for, and that serves nothing else.
+    fn given_up(&self, arc: &Arc) -> Option<LinkId> {
+        let link = arc.peer.and_then(|peer| self.links.open_to(peer))?;
+        let neighbours = self.links.led_to_by(link.id).count();
+        let small = neighbours <= PLENTY.into();
+        (small && link.dialled && link.purpose == Purpose::Finger && !self.is_near(link.peer)).then_some(link.id)
+    }
+
+    pub(super) fn give_up_finger(&mut self, index: usize, now: Time) {
+        if let Some(link) = self.fingers.arcs.get(index).and_then(|arc| self.given_up(arc)) {
+            self.close(link, now);
+        }
+    }
+
+    fn fill_arc(&mut self, index: usize, now: Time) {
         let arc = self.fingers.arcs[index].clone();
         let distance = match self.config.placement {
             Placement::RandomMember => self.rng.random_range(arc.nearest..=arc.furthest.max(arc.nearest)),
             Placement::FixedPoint | Placement::PowersOfTwo => arc.nearest,
         };
         let key = if arc.clockwise { self.me.plus(distance) } else { self.me.minus(distance) };
-        self.start_lookup(key, false, Why::Finger(index), None, now);
+        let why = if self.config.placement == Placement::RandomMember { Why::Seek(index) } else { Why::Finger(index) };
+        self.start_lookup(key, false, why, None, now);
+    }
+
+    /// The request for a link with a member of this finger's arc.
+    pub(super) fn seek(&self, index: usize, attempt: u32) -> Option<Message> {
+        let arc = self.fingers.arcs.get(index)?;
+        let (from, to) = match arc.clockwise {
+            true => (self.me.plus(arc.nearest), self.me.plus(arc.furthest)),
+            false => (self.me.minus(arc.furthest), self.me.minus(arc.nearest)),
+        };
+        let least = if arc.peer.is_some() { PLENTY } else { 1 };
+        Some(Message::Dial(Dial { attempt, step: Step::Seek { from, to, least } }))
+    }
+
+    /// Whether this member will do for a finger that is missing, or is to be given up for a better one.
+    pub(super) fn is_for_arc(&self, index: usize, peer: Id) -> bool {
+        let arc = self.fingers.arcs.get(index).filter(|arc| arc.peer.is_none() || self.given_up(arc).is_some());
+        arc.is_some_and(|arc| arc.contains(self.me, peer))
+    }
+
+    pub(super) fn set_finger(&mut self, index: usize, peer: Id) {
+        if let Some(arc) = self.fingers.arcs.get_mut(index) {
+            arc.peer = Some(peer);
+        }
     }
 
     /// A random member for an arc of the table was found.
@@ -274,6 +339,31 @@ impl Proto {
     }
 }
 
+/// Where the arcs of at most so many fingers begin and end, in mean distances between two neighbours on the ring: from the nearest
+/// neighbour as far as `reach`, by one ratio. Where that would be less than [`NEAR_RATIO`], it holds for the far arcs only, of which
+/// each then has two members at least.
+fn ends(fingers: usize, reach: f64) -> Vec<f64> {
+    if reach <= NEAR_RATIO || fingers == 0 {
+        return Vec::new();
+    }
+    // The same on every machine: the platform's own functions may differ in the last bit.
+    let most = |ratio: f64| (libm::log2(reach) / libm::log2(ratio)).floor();
+    let count = (fingers as f64).min(most(MIN_RATIO));
+    let ratio = libm::pow(reach, 1.0 / count);
+    let mut ends = vec![1.0];
+    if ratio < NEAR_RATIO {
+        let dense = 2.0 / (ratio - 1.0);
+        while ends[ends.len() - 1] < dense && ends[ends.len() - 1] * NEAR_RATIO < reach {
+            ends.push(ends[ends.len() - 1] * NEAR_RATIO);
+        }
+    }
+    let near = ends[ends.len() - 1];
+    let rest = (count - (ends.len() - 1) as f64).min(((reach - near) / 2.0).ceil()).max(1.0);
+    let ratio = libm::pow(reach / near, 1.0 / rest);
+    ends.extend((1..=rest as i32).map(|power| near * libm::pow(ratio, f64::from(power))));
+    ends
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -314,7 +404,7 @@ mod tests {
         let connect = |output| if let Output::Connect { link, .. } = output { Some(link) } else { None };
         let link = outputs(&mut proto).into_iter().find_map(connect).expect("the dial is accepted");
         proto.handle(Input::LinkUp { link, role: Role::Member }, NOW);
-        hears(&mut proto, link, member, Message::Neighbours(Neighbours { member: true, ids: Vec::new() }));
+        hears(&mut proto, link, member, Message::Neighbours(Neighbours { member: true, room: 0, ids: [].into() }));
         let row = proto.id().row_of(peer).expect("another node");
         proto.handle(Input::UpdateFinger { token: Token(7), row }, NOW);
         let find = |output| match output {
@@ -323,6 +413,24 @@ mod tests {
         };
         let request = outputs(&mut proto).into_iter().find_map(find).expect("the row is looked up");
         (proto, link, request)
+    }
+
+    #[test]
+    fn arcs_reach_from_the_nearest_neighbour_to_half_the_ring_and_each_has_members() {
+        for reach in [2.5, 4.0, 16.0, 50.0, 500.0, 5e3, 5e5] {
+            for fingers in [1, 2, 6, 24, 48] {
+                let ends = ends(fingers, reach);
+                let last = ends[ends.len() - 1];
+                assert!(ends[0] == 1.0 && (last / reach - 1.0).abs() < 1e-9, "{fingers} up to {reach}: {ends:?}");
+                assert!(ends.len() <= fingers + 1, "{fingers} up to {reach}: {ends:?}");
+                // In the mean; the first has the neighbours on the ring.
+                let wide = ends.windows(2).all(|pair| pair[1] - pair[0] > 0.49);
+                assert!(wide, "{fingers} up to {reach}: {ends:?}");
+            }
+        }
+        assert_eq!(ends(6, 500.0).len(), 7, "few fingers are used in full");
+        assert!(ends(48, 5_000.0).len() > 40, "many, too, where the ring is large");
+        assert!(ends(6, 2.0).is_empty(), "a ring of neighbours only");
     }
 
     fn refused(outputs: &[Output]) -> bool {
@@ -335,8 +443,13 @@ mod tests {
         let peer = Id::new(1000 + (1 << 20));
         let (mut proto, link, request) = refreshing_the_row_of(peer, Role::Member);
         // The only way onward is gone, so the dial comes to nothing as soon as it begins.
-        let found = Found { request, hops: 1, view: RingView::default() };
-        hears(&mut proto, link, Id::new(5000), Message::Neighbours(Neighbours { member: false, ids: Vec::new() }));
+        let found = Found { request, hops: 1, view: RingView::default().into() };
+        hears(
+            &mut proto,
+            link,
+            Id::new(5000),
+            Message::Neighbours(Neighbours { member: false, room: 0, ids: [].into() }),
+        );
         hears(&mut proto, link, peer, Message::Found(found));
         assert!(refused(&outputs(&mut proto)), "the request waits for ever");
     }
@@ -345,7 +458,7 @@ mod tests {
     fn a_leaf_that_refuses_the_member_that_it_dials_itself_is_answered() {
         let peer = Id::new(20);
         let (mut proto, link, request) = refreshing_the_row_of(peer, Role::Leaf);
-        let found = Found { request, hops: 1, view: RingView::default() };
+        let found = Found { request, hops: 1, view: RingView::default().into() };
         hears(&mut proto, link, peer, Message::Found(found));
         asks(&mut proto, peer, 9);
         let seen = outputs(&mut proto);

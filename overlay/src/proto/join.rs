@@ -4,6 +4,8 @@
 //! that one's whole successor list (Zave), dials the nearest neighbours over the ring, and is a member once a link to a
 //! successor is open. Until then it speaks through the member that it began with.
 
+use std::sync::Arc;
+
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
@@ -40,13 +42,16 @@ impl Proto {
         let strangers: Vec<Id> =
             members.into_iter().filter(|&id| id != self.me && self.links.to(id).is_none()).collect();
         let chosen = strangers.choose(&mut self.rng).copied();
+        // Who stands next to this node knows its place best; but may be gone.
+        let untried = strangers.iter().copied().filter(|&id| !self.failed.failed_before(id));
+        let nearest = untried.min_by_key(|id| id.distance(self.me)).or(chosen);
         match (self.phase, self.config.role) {
             (Phase::Joining, Role::Member) if found => self.become_member(now),
             (Phase::Joining, Role::Member) => {
                 // One at a time; but a peer that turned out to be no member itself is not waited for.
                 let waiting = |link: &Link| link.purpose == Purpose::Join && (link.member || !link.is_open());
                 if !self.links.iter().any(waiting)
-                    && let Some(member) = chosen
+                    && let Some(member) = nearest
                 {
                     self.want(member, Purpose::Join, Route::Signalling, now);
                 }
@@ -138,12 +143,12 @@ impl Proto {
     }
 
     /// The member `before` says that this node's place is between it and its successor.
-    pub(super) fn on_place(&mut self, before: Id, view: RingView, asked: Option<Id>) {
+    pub(super) fn on_place(&mut self, before: Id, view: &RingView, asked: Option<Id>) {
         if !view.member {
             return;
         }
         if self.phase == Phase::Member {
-            return self.on_place_confirmed(before, &view, asked);
+            return self.on_place_confirmed(before, view, asked);
         }
         let after = view.successors.first().copied().unwrap_or(before);
         if self.phase != Phase::Joining || before == self.me || !self.me.is_in_arc(before, after) {
@@ -154,7 +159,7 @@ impl Proto {
             return self.place_as_in_2001(after);
         }
         let alone = view.successors.is_empty().then_some(before);
-        let successors = self.successor_list(view.successors.into_iter().chain(alone));
+        let successors = self.successor_list(view.successors.iter().copied().chain(alone));
         self.joining.placed = !successors.is_empty();
         self.ring.replace(vec![before], successors);
     }
@@ -218,7 +223,7 @@ impl Proto {
         let view = self.view();
         let links: Vec<LinkId> = self.links.iter().map(|link| link.id).collect();
         for link in links {
-            self.send_on(link, Message::Leave(view.clone()));
+            self.send_on(link, Message::Leave(Arc::clone(&view)));
             self.links.remove(link);
             self.outputs.push_back(Output::Close { link });
         }

@@ -62,6 +62,8 @@ pub(super) struct Link {
     pub(super) described: bool,
     /// Silent for too long to be relied on.
     pub(super) suspect: bool,
+    /// Links that the peer could still accept, as it said last.
+    pub(super) room: u16,
 }
 
 impl Link {
@@ -72,7 +74,7 @@ impl Link {
 
 /// A member that can be reached: itself a neighbour, or a neighbour's neighbour. Packed: the id, then the place of the link.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Reach(u64);
+pub(super) struct Reach(u64);
 
 impl Reach {
     fn new(id: Id, place: usize) -> Self {
@@ -98,6 +100,9 @@ pub(super) struct Step {
     /// Whether that node is the neighbour itself.
     pub(super) direct: bool,
 }
+
+/// Entries of the table of who can be reached that room is kept for, at most.
+const SLACK: usize = 32;
 
 /// Places that the table grows by: a node seldom has a use for twice as many as it had.
 const GROWTH: usize = 4;
@@ -173,6 +178,17 @@ impl Links {
         reached.filter_map(|reach| self.at(reach.place())).find(|link| link.peer == peer && link.is_open())
     }
 
+    /// The places of the links that lead to this node: its own, or one to a neighbour of it.
+    pub(super) fn places_leading_to(&self, peer: Id) -> impl Iterator<Item = usize> {
+        let reached = self.reach[self.reach_from(peer)..].iter().take_while(move |reach| reach.id() == peer);
+        reached.map(|reach| reach.place())
+    }
+
+    /// The members that this link leads to: the peer and its neighbours.
+    pub(super) fn led_to_by(&self, link: LinkId) -> impl Iterator<Item = Id> {
+        self.reach.iter().filter(move |reach| reach.place() == link.place()).map(|reach| reach.id())
+    }
+
     pub(super) fn is_open_to(&self, peer: Id) -> bool {
         self.open_to(peer).is_some()
     }
@@ -207,35 +223,46 @@ impl Links {
         let Some(peer) = self.get(id).map(|link| link.peer) else { return };
         let place = id.place();
         let others = neighbours.iter().copied().filter(|&id| id != me && id != peer);
-        let mut new: Vec<Reach> = others.chain([peer]).map(|id| Reach::new(id, place)).collect();
+        let mut new: Vec<(Reach, bool)> = others.chain([peer]).map(|id| (Reach::new(id, place), false)).collect();
         new.sort_unstable();
         new.dedup();
-        let old = self.reach.iter().filter(|reach| reach.place() == place).count();
-        // A table of the exact size, for it is most of what a node remembers.
-        let mut merged = Vec::with_capacity(self.reach.len() - old + new.len());
-        let mut new = new.into_iter().peekable();
-        for &kept in self.reach.iter().filter(|reach| reach.place() != place) {
-            while let Some(reach) = new.next_if(|&reach| reach < kept) {
-                merged.push(reach);
+        self.reach.retain(|reach| {
+            reach.place() != place || {
+                let known = new.binary_search_by_key(reach, |&(new, _)| new);
+                known.is_ok_and(|at| !std::mem::replace(&mut new[at].1, true))
             }
-            merged.push(kept);
+        });
+        self.insert_reach(new.into_iter().filter(|&(_, known)| !known).map(|(reach, _)| reach));
+    }
+
+    /// Merges in what is sorted, from the back.
+    fn insert_reach(&mut self, new: impl DoubleEndedIterator<Item = Reach> + Clone) {
+        let (mut read, count) = (self.reach.len(), new.clone().count());
+        // A table of about the exact size, for it is most of what a node remembers.
+        if self.reach.capacity() < read + count {
+            self.reach.reserve_exact(count.max(SLACK / 2));
         }
-        merged.extend(new);
-        self.reach = merged;
+        self.reach.shrink_to(read + count + SLACK);
+        let mut write = read + count;
+        self.reach.resize(write, Reach::new(Id::MAX, 0));
+        for reach in new.rev() {
+            while read > 0 && self.reach[read - 1] > reach {
+                (read, write) = (read - 1, write - 1);
+                self.reach[write] = self.reach[read];
+            }
+            write -= 1;
+            self.reach[write] = reach;
+        }
     }
 
     /// The ids of members that can be reached in one step or two, from `from` clockwise or counter-clockwise, each once.
     pub(super) fn reachable(&self, from: Id, clockwise: bool) -> impl Iterator<Item = Id> {
-        let length = self.reach.len();
-        let start = self.reach_from(from);
+        let (before, after) = self.reach.split_at(self.reach_from(from));
+        let (mut up, mut down) = (after.iter().chain(before), before.iter().rev().chain(after.iter().rev()));
         let mut last = None;
-        (0..length)
-            .map(move |i| if clockwise { (start + i) % length } else { (start + length - 1 - i) % length })
-            .filter(|&i| {
-                let reach = self.reach[i];
-                self.at(reach.place()).is_some_and(|link| link.member)
-            })
-            .map(|i| self.reach[i].id())
+        std::iter::from_fn(move || if clockwise { up.next() } else { down.next() })
+            .filter(|reach| self.at(reach.place()).is_some_and(|link| link.member))
+            .map(|reach| reach.id())
             .filter(move |&id| last.replace(id) != Some(id))
     }
 
@@ -247,8 +274,8 @@ impl Links {
         let (mut up, mut down) = (0, 0);
         let mut best: Option<Step> = None;
         while up + down < length {
-            let above = self.reach[(start + up) % length];
-            let below = self.reach[(start + length - 1 - down) % length];
+            let above = self.reach[if start + up < length { start + up } else { start + up - length }];
+            let below = self.reach[if start > down { start - 1 - down } else { start + length - 1 - down }];
             let (rise, fall) = (target.clockwise_to(above.id()), below.id().clockwise_to(target));
             let reach = if rise == 0 || (rise <= fall && !clockwise) {
                 up += 1;
@@ -271,6 +298,11 @@ impl Links {
             }
         }
         best
+    }
+
+    #[cfg(feature = "prefetch")]
+    pub(super) fn tables(&self) -> (&[Option<Link>], &[Reach]) {
+        (&self.places, &self.reach)
     }
 
     #[cfg(feature = "model")]

@@ -1,12 +1,13 @@
 //! Requests that are routed over the ring, matched with their answers: who owns a key, and by which hops a peer is reached.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::links::{Link, LinkId};
 use super::timer::{Time, Timer};
 use super::{Hop, Output, Phase, Proto};
 use crate::id::Id;
-use crate::wire::{Flags, Found, Frame, Header, Message, RingView, TTL, Trace, Via, kind};
+use crate::wire::{Flags, Found, Frame, Header, Message, RingView, TTL, Trace, Via};
 use rand::RngExt;
 
 /// Lookups and traces under way at most, the protocol's own among them.
@@ -78,8 +79,10 @@ pub(super) enum Why {
     Place,
     /// Whether a member that the signalling server named is on this ring.
     Sample,
-    /// A member for one of this node's fingers.
+    /// The owner of a fixed point, for one of this node's fingers.
     Finger(usize),
+    /// A link with some member of the arc of one of this node's fingers.
+    Seek(usize),
     /// A member for a row that the application wants refreshed.
     Row(u32, Token),
     /// The application's.
@@ -111,7 +114,7 @@ impl Lookups {
     }
 
     pub(super) fn seeks_finger(&self) -> bool {
-        self.0.iter().any(|lookup| matches!(lookup.why, Why::Finger(_)))
+        self.0.iter().any(|lookup| matches!(lookup.why, Why::Finger(_) | Why::Seek(_)))
     }
 
     #[cfg(feature = "model")]
@@ -154,6 +157,16 @@ impl Lookups {
         let is = |lookup: &Lookup| lookup.request == request && matches!(lookup.why, Why::Trace(_)) == trace;
         let at = self.0.iter().position(is)?;
         Some(self.remove(at))
+    }
+
+    /// Takes out the request for a link with a member of an arc. Gives the finger that it was for.
+    pub(super) fn take_seek(&mut self, request: u32) -> Option<usize> {
+        let is = |lookup: &Lookup| lookup.request == request && matches!(lookup.why, Why::Seek(_));
+        let at = self.0.iter().position(is)?;
+        match self.remove(at).why {
+            Why::Seek(index) => Some(index),
+            _ => None,
+        }
     }
 
     fn remove(&mut self, at: usize) -> Lookup {
@@ -227,9 +240,13 @@ impl Proto {
         let Some(lookup) = self.lookups.0.iter_mut().find(|lookup| lookup.request == request) else { return };
         // The link may have closed since the last try.
         lookup.over = lookup.over.filter(|&(link, _)| self.links.get(link).is_some_and(Link::is_open));
-        let (over, key, flags) = (lookup.over, lookup.key, Self::key_flags(lookup.before));
+        let (over, key, flags, why) = (lookup.over, lookup.key, Self::key_flags(lookup.before), lookup.why);
         let mut tried = std::mem::take(&mut lookup.tried);
-        let mut header = self.header(kind::FIND, key, None, flags);
+        let message = match why {
+            Why::Seek(index) => self.seek(index, request).unwrap_or(Message::Find(request)),
+            _ => Message::Find(request),
+        };
+        let mut header = self.header(message.kind(), key, None, flags);
         let hop = match over {
             Some((link, through)) => {
                 // Answers cannot be routed to this node by another ring: they come back through the neighbour that was asked.
@@ -251,7 +268,7 @@ impl Proto {
         if let Some(lookup) = self.lookups.0.iter_mut().find(|lookup| lookup.request == request) {
             lookup.tried = tried;
         }
-        self.start(hop, Frame { header, message: Message::Find(request) }, now);
+        self.start(hop, Frame { header, message }, now);
     }
 
     /// Somebody looks up a key that this node owns, or stands before.
@@ -264,12 +281,12 @@ impl Proto {
     pub(super) fn on_found(&mut self, from: Id, found: Found, now: Time) {
         let Some(lookup) = self.lookups.take(found.request, false) else { return };
         match lookup.why {
-            Why::Place => self.on_place(from, found.view, lookup.over.map(|(_, peer)| peer)),
+            Why::Place => self.on_place(from, &found.view, lookup.over.map(|(_, peer)| peer)),
             Why::Sample if from != lookup.key => self.on_stranger(lookup.key, now),
-            Why::Finger(index) => self.on_finger_found(index, from, now),
+            Why::Finger(index) | Why::Seek(index) => self.on_finger_found(index, from, now),
             Why::Row(row, token) => self.on_row_found(row, token, from, now),
             Why::Application(token) => {
-                let owner = Owner { id: from, hops: found.hops, view: found.view };
+                let owner = Owner { id: from, hops: found.hops, view: Arc::unwrap_or_clone(found.view) };
                 self.answer(token, Answer::Lookup(Ok(owner)));
             }
             Why::Sample | Why::Trace(_) => {}
@@ -315,7 +332,7 @@ impl Proto {
             Why::Application(token) => self.answer(token, Answer::Lookup(Err(error))),
             Why::Trace(token) => self.answer(token, Answer::Trace(Err(error))),
             Why::Row(_, token) => self.answer(token, Answer::Finger(Err(error))),
-            Why::Place | Why::Sample | Why::Finger(_) => {}
+            Why::Place | Why::Sample | Why::Finger(_) | Why::Seek(_) => {}
         }
     }
 
@@ -328,7 +345,7 @@ impl Proto {
 mod tests {
     use super::*;
     use crate::proto::{Config, Input};
-    use crate::wire::{Dial, Neighbours, Purpose, Role, Step};
+    use crate::wire::{Dial, Neighbours, Purpose, Role, Step, kind};
 
     fn outputs(proto: &mut Proto) -> Vec<Output> {
         std::iter::from_fn(|| proto.poll_output()).collect()
@@ -350,7 +367,7 @@ mod tests {
             });
             let link = link.expect("the dial is accepted");
             proto.handle(Input::LinkUp { link, role: Role::Member }, now);
-            let message = Message::Neighbours(Neighbours { member: true, ids: Vec::new() });
+            let message = Message::Neighbours(Neighbours { member: true, room: 0, ids: [].into() });
             let frame = Frame { header: Header::new(message.kind(), from, proto.id()), message };
             proto.handle(Input::Frame { link, frame }, now);
         }

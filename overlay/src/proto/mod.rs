@@ -6,8 +6,8 @@
 //!
 //! The simulator, the native node and the browser run this type. It follows Chord (Stoica et al., SIGCOMM 2001) as corrected
 //! by Pamela Zave ("Reasoning about identifier spaces: how to make Chord correct", IEEE TSE 2017), under a hard budget of
-//! links that are used in both directions. Each part has a file: `ring`, `join`, `dial`, `links`, `fingers`, `route`,
-//! `lookup`, `liveness`; and `chord` is the paper's own routing, to compare with.
+//! links that are used in both directions. Each part has a file: `ring`, `join`, `dial`, `failed`, `links`, `fingers`, `seek`,
+//! `route`, `lookup`, `liveness`; and `chord` is the paper's own routing, to compare with.
 
 mod chord;
 mod config;
@@ -20,8 +20,11 @@ mod known_bug;
 mod links;
 mod liveness;
 mod lookup;
+#[cfg(feature = "prefetch")]
+mod prefetch;
 mod ring;
 mod route;
+mod seek;
 mod timer;
 #[cfg(feature = "model")]
 pub mod untimed;
@@ -43,13 +46,14 @@ pub use route::{DropReason, Hop};
 pub use timer::Time;
 
 use crate::id::Id;
-use crate::wire::{Dial, Flags, Frame, Header, Message, Purpose, Role, Via, kind};
+use crate::wire::{Dial, Flags, Frame, Header, Message, Purpose, Role, Step, Via, kind};
 use failed::Failed;
 use fingers::Fingers;
 use join::Joining;
 use links::{Links, State};
 use lookup::Lookups;
 use ring::Ring;
+use seek::Sought;
 use timer::{Timer, Timers};
 
 /// What happens to a node.
@@ -453,8 +457,8 @@ impl Proto {
             Message::Pong => {}
             Message::Neighbours(list) => self.on_neighbours(link, &list, now),
             Message::AskRing => self.send_ring(link),
-            Message::Ring(view) => self.on_ring(link, peer, view, now),
-            Message::Leave(view) => self.on_leave(link, peer, view, now),
+            Message::Ring(view) => self.on_ring(link, peer, &view, now),
+            Message::Leave(view) => self.on_leave(link, peer, &view, now),
             Message::Close => self.on_closed_by_peer(link, now),
             Message::Unknown { .. } => self.stats.unknown += 1,
             _ => self.stats.invalid += 1,
@@ -485,6 +489,9 @@ impl Proto {
         match message {
             Message::Find(request) => self.on_find(&header, request, now),
             Message::Found(found) => self.on_found(src, found, now),
+            Message::Dial(Dial { attempt, step: Step::Seek { from, to, least } }) => {
+                self.on_seek(header, attempt, Sought { from, to, least }, now);
+            }
             Message::Dial(dial) => self.on_dial(src, links::Route::Ring(via), dial, now),
             Message::Unreachable(body) => self.on_unreachable(body.peer, body.nobody, now),
             Message::Trace(trace) => {

@@ -9,6 +9,7 @@
 //! 2009). A hint is only dialled; it enters the list as any other member does, by its own view over an open link. This is what
 //! makes hundreds of nodes that start at once one ring in a few round trips, and two rings that meet one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::seq::IteratorRandom;
@@ -130,12 +131,12 @@ impl Ring {
 
 impl Proto {
     /// What this node tells of the ring.
-    pub(super) fn view(&self) -> RingView {
-        RingView {
+    pub(super) fn view(&self) -> Arc<RingView> {
+        Arc::new(RingView {
             member: self.phase == Phase::Member,
             predecessors: self.ring.predecessors.to_vec(),
             successors: self.ring.successors.to_vec(),
-        }
+        })
     }
 
     pub(super) fn send_ring(&mut self, link: LinkId) {
@@ -144,7 +145,7 @@ impl Proto {
     }
 
     /// A neighbour told its view of the ring: stabilize from it and, when it believes to be the predecessor, rectify.
-    pub(super) fn on_ring(&mut self, link: LinkId, peer: Id, view: RingView, now: Time) {
+    pub(super) fn on_ring(&mut self, link: LinkId, peer: Id, view: &RingView, now: Time) {
         self.set_member(link, view.member, now);
         let is_member = self.links.get(link).is_some_and(|link| link.member);
         // A node that knows its place but is no member yet stabilizes as if it were: the ring moves on while it joins.
@@ -157,8 +158,8 @@ impl Proto {
                 self.ring.hint(id, None);
             }
         }
-        self.forget_the_lost(peer, &view, now);
-        let (predecessors, successors) = (self.rectified(peer, &view), self.stabilized(peer, &view));
+        self.forget_the_lost(peer, view, now);
+        let (predecessors, successors) = (self.rectified(peer, view), self.stabilized(peer, view));
         if predecessors.is_some() || successors.is_some() {
             let predecessors = predecessors.unwrap_or_else(|| self.ring.predecessors.to_vec());
             let successors = successors.unwrap_or_else(|| self.ring.successors.to_vec());
@@ -170,6 +171,9 @@ impl Proto {
     /// node that lives tells its successor of itself. A link that did not open is not enough, for a hop on the way may be what is dead:
     /// a node would forget living successors, in the end the last.
     fn forget_the_lost(&mut self, peer: Id, view: &RingView, now: Time) {
+        if self.failed.is_empty() {
+            return;
+        }
         let row: Vec<Id> = [peer].into_iter().chain(view.predecessors.iter().copied()).collect();
         // One without a predecessor knows whom it has lost, but not from how far: it counts only where it is the next that lives.
         let next = row.len() == 1 && self.live_successor() == Some(peer);
@@ -202,6 +206,8 @@ impl Proto {
         let copied = [peer].into_iter().chain(view.successors.iter().copied());
         let old = &self.ring.successors;
         match self.live_successor() {
+            // No news, mostly.
+            Some(live) if live == peer && old.first() == Some(&peer) && self.continues(view) => None,
             Some(live) if live == peer => {
                 let not_live = old.iter().copied().take_while(|&id| id != peer);
                 Some(self.successor_list(not_live.chain(copied).chain(self.left_out(peer, view))))
@@ -211,6 +217,12 @@ impl Proto {
             None if old.last().is_some_and(|&last| !peer.is_between(self.me, last) && peer != last) => None,
             _ => Some(self.successor_list(copied.chain(old.iter().copied()))),
         }
+    }
+
+    /// Whether the successor list is the first successor and then the list in this view of it.
+    fn continues(&self, view: &RingView) -> bool {
+        let others = view.successors.iter().filter(|&&id| id != self.me);
+        self.ring.successors.iter().skip(1).eq(others.take(self.config.successors - 1))
     }
 
     /// The successors with a link that the list of `peer` steps over, for it had not heard of them yet. The list may be old: where all in it
@@ -267,8 +279,26 @@ impl Proto {
             let reach = if self.config.lookahead { &list.ids[..] } else { &[] };
             self.links.set_reach(link, self.me, reach);
             self.set_member(link, list.member, now);
-            self.ring.unsettle();
+            if let Some(entry) = self.links.get_mut(link) {
+                entry.room = list.room;
+            }
+            // Who is nearer counts, whether it counts in routing or not.
+            for &id in list.ids.iter().filter(|&&id| id != self.me) {
+                if self.is_nearer(id) {
+                    self.ring.hint(id, None);
+                }
+            }
+            if !self.has_near_links() {
+                self.ring.unsettle();
+            }
         }
+    }
+
+    /// Whether the neighbours that are to have a link have one.
+    fn has_near_links(&self) -> bool {
+        let (before, after) = (self.ring.predecessors.iter(), self.ring.successors.iter());
+        let mut near = before.chain(after.take(self.config.linked_successors));
+        near.all(|&id| self.links.is_open_to(id))
     }
 
     fn set_member(&mut self, link: LinkId, member: bool, now: Time) {
@@ -286,7 +316,7 @@ impl Proto {
     }
 
     /// A neighbour leaves properly: close the ring over it at once, with what it knew.
-    pub(super) fn on_leave(&mut self, link: LinkId, peer: Id, view: RingView, now: Time) {
+    pub(super) fn on_leave(&mut self, link: LinkId, peer: Id, view: &RingView, now: Time) {
         if self.ring.successor() == Some(peer) {
             let rest = self.ring.successors.iter().chain(&view.successors).copied().filter(|&id| id != peer);
             let successors = self.successor_list(rest);
@@ -363,10 +393,17 @@ impl Proto {
         let usable = |&id: &Id| id != self.me && (!self.failed.has(id) || self.links.to(id).is_some());
         let listed = self.ring.successors.iter().chain(&self.ring.predecessors).copied();
         let hinted = hints.iter().map(|&(id, _)| id);
-        let reachable = self.links.reachable(self.me, clockwise).filter(usable).take(count + MAX_DOUBTFUL);
-        let mut ids: Vec<Id> = listed.chain(hinted).filter(usable).chain(reachable).collect();
-        ids.sort_unstable_by_key(|&id| if clockwise { self.me.clockwise_to(id) } else { id.clockwise_to(self.me) });
-        ids.dedup();
+        let most = count + MAX_DOUBTFUL;
+        let reachable = self.links.reachable(self.me, clockwise).filter(usable).take(most);
+        let distance = |id: Id| if clockwise { self.me.clockwise_to(id) } else { id.clockwise_to(self.me) };
+        let mut ids: Vec<Id> = Vec::with_capacity(most + 1);
+        for id in listed.chain(hinted).filter(usable).chain(reachable) {
+            let at = ids.partition_point(|&nearer| distance(nearer) < distance(id));
+            if at < most && ids.get(at) != Some(&id) {
+                ids.insert(at, id);
+                ids.truncate(most);
+            }
+        }
         // Where one was dialled in vain before, the next is dialled beside it.
         let mut sure = 0;
         let surely = |&id: &Id| !self.failed.failed_before(id) || self.links.is_open_to(id);
@@ -374,7 +411,7 @@ impl Proto {
             sure += usize::from(surely(id));
             sure == count
         });
-        ids.truncate(beyond.map_or(count + MAX_DOUBTFUL, |last| (last + 1).min(count + MAX_DOUBTFUL)));
+        ids.truncate(beyond.map_or(most, |last| last + 1));
         ids
     }
 
@@ -389,9 +426,10 @@ impl Proto {
         let mut near: Vec<Id> = self.ring.close_to_home().collect();
         near.sort_unstable();
         near.dedup();
+        let view = self.view();
         for peer in near {
             if let Some(link) = self.links.open_to(peer).map(|link| link.id) {
-                self.send_ring(link);
+                self.send_on(link, Message::Ring(Arc::clone(&view)));
             }
         }
     }
@@ -454,18 +492,22 @@ impl Proto {
 
     /// Tells all neighbours who the neighbours are.
     pub(super) fn on_gossip_timer(&mut self) {
+        let list = self.neighbours();
         for link in self.links.open().map(|link| link.id).collect::<Vec<_>>() {
-            self.tell_neighbours(link);
+            self.send_on(link, Message::Neighbours(list.clone()));
         }
     }
 
     pub(super) fn tell_neighbours(&mut self, link: LinkId) {
-        let Some(peer) = self.links.get(link).map(|link| link.peer) else { return };
-        let others = self.links.members().map(|link| link.peer).filter(|&id| id != peer);
-        let count = if self.config.lookahead { crate::wire::MAX_NEIGHBOURS } else { 0 };
-        let ids = others.take(count).collect();
-        let list = Neighbours { member: self.phase == Phase::Member, ids };
+        let list = self.neighbours();
         self.send_on(link, Message::Neighbours(list));
+    }
+
+    fn neighbours(&self) -> Neighbours {
+        let member = self.phase == Phase::Member;
+        let count = if self.config.tells_neighbours() { crate::wire::MAX_NEIGHBOURS } else { 0 };
+        let ids = self.links.members().map(|link| link.peer).take(count).collect();
+        Neighbours { member, room: if member { self.room() as u16 } else { 0 }, ids }
     }
 
     /// A member with an open link, drawn at random.
@@ -474,7 +516,7 @@ impl Proto {
     }
 
     pub(super) fn gossip_soon(&mut self, now: Time) {
-        if self.config.lookahead {
+        if self.config.tells_neighbours() {
             self.timers.at_latest(Timer::Gossip, now.after(self.config.gossip_delay));
         }
     }

@@ -297,6 +297,8 @@ impl RelayFrom {
             Step::Refuse { alternatives, .. } => alternatives.len() <= MAX_ALTERNATIVES,
             Step::Describe(description) => description.len() <= MAX_DESCRIPTION,
             Step::Request { .. } | Step::Accept => true,
+            // The server relays to nodes, not to keys.
+            Step::Seek { .. } => false,
         };
         fits.then_some(dial)
     }

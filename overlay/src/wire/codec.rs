@@ -1,5 +1,7 @@
 //! Frames to bytes and back.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -106,7 +108,7 @@ fn decode_body(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
             match &dial.step {
                 Step::Refuse { alternatives, .. } => at_most(alternatives.len(), MAX_ALTERNATIVES)?,
                 Step::Describe(description) => at_most(description.len(), MAX_DESCRIPTION)?,
-                Step::Request { .. } | Step::Accept => {}
+                Step::Request { .. } | Step::Seek { .. } | Step::Accept => {}
             }
             Message::Dial(dial)
         }
@@ -129,8 +131,8 @@ fn take<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     postcard::take_from_bytes(body).map(|(value, _)| value).map_err(|_| DecodeError::Body)
 }
 
-fn take_view(body: &[u8]) -> Result<RingView, DecodeError> {
-    let view = take(body)?;
+fn take_view(body: &[u8]) -> Result<Arc<RingView>, DecodeError> {
+    let view: Arc<RingView> = take(body)?;
     check_view(&view)?;
     Ok(view)
 }
@@ -189,15 +191,15 @@ mod tests {
             Just(Message::Ping),
             Just(Message::Close),
             Just(Message::AskRing),
-            (any::<bool>(), ids(MAX_NEIGHBOURS))
-                .prop_map(|(member, ids)| Message::Neighbours(Neighbours { member, ids })),
-            view().prop_map(Message::Ring),
-            view().prop_map(Message::Leave),
+            (any::<bool>(), any::<u16>(), ids(MAX_NEIGHBOURS))
+                .prop_map(|(member, room, ids)| Message::Neighbours(Neighbours { member, room, ids: ids.into() })),
+            view().prop_map(|view| Message::Ring(view.into())),
+            view().prop_map(|view| Message::Leave(view.into())),
             any::<u32>().prop_map(Message::Find),
             (any::<u32>(), any::<u8>(), view()).prop_map(|(request, hops, view)| Message::Found(Found {
                 request,
                 hops,
-                view
+                view: view.into()
             })),
             (any::<u32>(), step()).prop_map(|(attempt, step)| Message::Dial(Dial { attempt, step })),
             (id(), any::<bool>()).prop_map(|(peer, nobody)| Message::Unreachable(Unreachable { peer, nobody })),
@@ -263,7 +265,7 @@ mod tests {
     #[test]
     fn lists_over_their_limits_are_refused() {
         let (a, b) = (Id::new(1), Id::new(2));
-        let list = Message::Neighbours(Neighbours { member: true, ids: vec![a; MAX_NEIGHBOURS + 1] });
+        let list = Message::Neighbours(Neighbours { member: true, room: 1, ids: vec![a; MAX_NEIGHBOURS + 1].into() });
         let frame = Frame { header: Header::new(list.kind(), a, b), message: list };
         assert_eq!(Frame::decode(frame.encode().freeze()), Err(DecodeError::Body));
         assert_eq!(Frame::decode(vec![1; MAX_FRAME + 1].into()), Err(DecodeError::TooLong));

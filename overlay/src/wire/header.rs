@@ -185,6 +185,17 @@ impl Header {
         self.via.map(|via| via.answer).filter(|&answer| answer != self.src)
     }
 
+    /// From here on the frame goes to this member, not to the owner of a key.
+    pub fn readdress(&mut self, member: Id) {
+        self.dst = member;
+        self.flags = self.flags.without(Flags::KEY).without(Flags::LAST);
+        self.bound = Id::MAX.number();
+        self.trail.clear();
+        if let Some(via) = &mut self.via {
+            via.to = member;
+        }
+    }
+
     fn wire_flags(&self) -> u8 {
         let via = if self.via.is_some() { Flags::VIA } else { 0 };
         let trail = if self.trail.is_empty() { 0 } else { Flags::TRAIL };

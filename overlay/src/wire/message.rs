@@ -1,5 +1,7 @@
 //! The bodies of frames: what nodes say to each other.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -57,9 +59,9 @@ pub enum Message {
     /// Asks for the sender's view of the ring.
     AskRing,
     /// The sender's view of the ring.
-    Ring(RingView),
+    Ring(Arc<RingView>),
     /// The sender leaves; these were its neighbours.
-    Leave(RingView),
+    Leave(Arc<RingView>),
     /// The sender is about to close the link.
     Close,
     /// Who owns the key that the frame is addressed to? The number is given back in the answer.
@@ -119,13 +121,15 @@ pub enum Role {
     Leaf,
 }
 
-/// The members that the sender has links to, itself left out.
+/// The members that the sender has links to. One list for all neighbours: each finds itself in it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Neighbours {
     /// Whether the sender is a member of the ring itself.
     pub member: bool,
     /// At most [`MAX_NEIGHBOURS`](super::MAX_NEIGHBOURS) ids.
-    pub ids: Vec<Id>,
+    pub ids: Arc<[Id]>,
+    /// Links that the sender could still accept from those who look for a finger.
+    pub room: u16,
 }
 
 /// The ring as one node sees it.
@@ -147,7 +151,7 @@ pub struct Found {
     /// How many hops the request took.
     pub hops: u8,
     /// The ring as the node that answers sees it.
-    pub view: RingView,
+    pub view: Arc<RingView>,
 }
 
 /// A step in setting up a link between two nodes; both ends give the attempt the number that the dialling one drew.
@@ -182,6 +186,16 @@ pub enum Step {
     /// An offer, an answer or a candidate, as the links of both ends understand it; at most
     /// [`MAX_DESCRIPTION`](super::MAX_DESCRIPTION) bytes.
     Describe(String),
+    /// May I have a link with a member between these two ids, from the first clockwise to the second? Addressed to a key: its owner
+    /// passes it on to a member with room, which answers as to a [`Step::Request`] for a finger.
+    Seek {
+        /// The first id that will do.
+        from: Id,
+        /// The last.
+        to: Id,
+        /// Links that the member must still be able to accept: 1, or more where a finger that the seeker has would be given up for it.
+        least: u16,
+    },
 }
 
 /// What a link is wanted for. It decides who gives way when places are short: the later gives way to the earlier.

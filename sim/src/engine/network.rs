@@ -93,14 +93,19 @@ impl Place {
 impl Latency {
     /// How long one frame travels between two nodes.
     pub(super) fn between(self, a: Place, b: Place, rng: &mut Pcg32) -> Duration {
+        self.anywhere(rng).unwrap_or_else(|| {
+            let (dx, dy) = (f64::from(a.x - b.x), f64::from(a.y - b.y));
+            let round_trip = (dx * dx + dy * dy).sqrt() * KING_SIDE + f64::from(a.access + b.access);
+            Duration::from_micros((round_trip * 500.0) as u64)
+        })
+    }
+
+    /// The same, where it does not matter which nodes they are.
+    pub(super) fn anywhere(self, rng: &mut Pcg32) -> Option<Duration> {
         match self {
-            Latency::Constant(latency) => latency,
-            Latency::Uniform(least, most) => rng.random_range(least..=most.max(least)),
-            Latency::King => {
-                let (dx, dy) = (f64::from(a.x - b.x), f64::from(a.y - b.y));
-                let round_trip = (dx * dx + dy * dy).sqrt() * KING_SIDE + f64::from(a.access + b.access);
-                Duration::from_micros((round_trip * 500.0) as u64)
-            }
+            Latency::Constant(latency) => Some(latency),
+            Latency::Uniform(least, most) => Some(rng.random_range(least..=most.max(least))),
+            Latency::King => None,
         }
     }
 

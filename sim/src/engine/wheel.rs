@@ -70,6 +70,16 @@ impl<T> Wheel<T> {
         Some((tick, event))
     }
 
+    /// The event that comes so many after the next one, if it is due in the same tick or the next in which something happens.
+    pub fn ahead(&self, distance: usize) -> Option<&T> {
+        let slot = (self.now & MASK) as usize;
+        let present = &self.ticks.slots[slot];
+        present.get(distance).or_else(|| {
+            let next = self.ticks.first_from(slot + 1)?;
+            self.ticks.slots[next].get(distance - present.len())
+        })
+    }
+
     /// When the next event is due, unless that is after `end`. Moves the wheel to that tick and no further: an event can still
     /// be put in at `end`.
     fn next(&mut self, end: u64) -> Option<u64> {

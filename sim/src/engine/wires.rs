@@ -1,6 +1,7 @@
 //! The open connections of one node: which link of which node is at the other end.
 
 use atoll::proto::LinkId;
+use prefetch_index::prefetch_index;
 use rand::seq::IteratorRandom;
 use rand_pcg::Pcg32;
 
@@ -16,39 +17,47 @@ pub(super) struct Wire {
     pub(super) last_arrival: u64,
 }
 
-/// A node's ends. Few: a list.
+/// A node's ends, each in the place that the node gave its link.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wires(Vec<Wire>);
+pub(super) struct Wires(Vec<Option<Wire>>);
 
 impl Wires {
     pub(super) fn get_mut(&mut self, link: LinkId) -> Option<&mut Wire> {
-        self.0.iter_mut().find(|wire| wire.link == link)
+        self.0.get_mut(link.place())?.as_mut().filter(|wire| wire.link == link)
     }
 
     /// Another link than this one, at random.
     pub(super) fn other(&self, than: LinkId, rng: &mut Pcg32) -> Option<LinkId> {
-        self.0.iter().map(|wire| wire.link).filter(|&link| link != than).choose(rng)
+        self.0.iter().flatten().map(|wire| wire.link).filter(|&link| link != than).choose(rng)
     }
 
     pub(super) fn insert(&mut self, wire: Wire) {
-        // Half a million lists of twice the length that they need are a gigabyte.
-        if self.0.len() == self.0.capacity() {
-            self.0.reserve_exact(4);
+        let place = wire.link.place();
+        if self.0.len() <= place {
+            // Half a million lists of twice the length that they need are a gigabyte.
+            if self.0.capacity() <= place {
+                self.0.reserve_exact(place + 4 - self.0.len());
+            }
+            self.0.resize(place + 1, None);
         }
-        self.0.push(wire);
+        self.0[place] = Some(wire);
     }
 
     pub(super) fn remove(&mut self, link: LinkId) -> Option<Wire> {
-        let at = self.0.iter().position(|wire| wire.link == link)?;
-        Some(self.0.swap_remove(at))
+        self.0.get_mut(link.place())?.take_if(|wire| wire.link == link)
     }
 
-    pub(super) fn take_all(&mut self) -> Vec<Wire> {
-        std::mem::take(&mut self.0)
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Wire> + use<> {
+        std::mem::take(&mut self.0).into_iter().flatten()
+    }
+
+    /// Has the caches fetch this end.
+    pub(super) fn prefetch(&self, link: LinkId) {
+        prefetch_index(&self.0, link.place());
     }
 
     /// Bytes on the heap.
     pub(super) fn memory(&self) -> usize {
-        self.0.capacity() * size_of::<Wire>()
+        self.0.capacity() * size_of::<Option<Wire>>()
     }
 }

@@ -1,13 +1,15 @@
 //! The nodes, the network between them, the signalling server, and the loop that lets them run.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use atoll::id::Id;
 use atoll::proto::{Answer, Config, Event as RingEvent, Hop, Input, LinkId, Output, Phase, Proto, Time, Token};
-use atoll::wire::{Dial, Frame, Message, Role};
+use atoll::wire::{Dial, Frame, Message, Role, kind};
 use bytes::Bytes;
+use prefetch_index::prefetch_index;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
@@ -23,19 +25,40 @@ const TICK_BITS: u32 = 6;
 /// The resolution of the virtual clock: what happens within one tick happens at once, in the order in which it was caused.
 pub const TICK: Duration = Duration::from_micros(1 << TICK_BITS);
 
+/// How many events ahead the caches are told of a node, and how many of its tables.
+const FAR_AHEAD: usize = 24;
+const AHEAD: usize = 12;
+
 /// No tick: the node waits for nothing.
 const NEVER: u64 = u64::MAX;
 
 /// What is still to happen to a node.
 #[derive(Debug)]
 enum What {
-    Frame { link: LinkId, frame: Frame },
-    Signal { from: Id, dial: Box<Dial> },
-    NotDelivered { to: Id },
+    /// From a node of this group.
+    Frame {
+        group: u8,
+        link: LinkId,
+        frame: Frame,
+    },
+    Signal {
+        from: Id,
+        dial: Box<Dial>,
+    },
+    NotDelivered {
+        to: Id,
+    },
     AskServer,
-    Members { found: bool, members: Vec<Id> },
-    LinkUp { link: LinkId },
-    LinkDown { link: LinkId },
+    Members {
+        found: bool,
+        members: Vec<Id>,
+    },
+    LinkUp {
+        link: LinkId,
+    },
+    LinkDown {
+        link: LinkId,
+    },
     Wake,
 }
 
@@ -184,6 +207,7 @@ pub struct World {
     pub sabotage: Option<Sabotage>,
     /// See [`World::stop_timers`].
     timers_stopped: bool,
+    some_are_slow: bool,
     counts: Counts,
     index: BTreeMap<Id, u32>,
     server: Server,
@@ -211,6 +235,7 @@ impl World {
             audit: false,
             sabotage: None,
             timers_stopped: false,
+            some_are_slow: false,
             counts: Counts::default(),
             index: BTreeMap::new(),
             server: Server::default(),
@@ -232,6 +257,7 @@ impl World {
         proto.swap_outputs(&mut self.outputs);
         let at = self.nodes.len();
         let slow = self.network.slow_nodes > 0.0 && self.rng.random_bool(self.network.slow_nodes);
+        self.some_are_slow |= slow;
         let place = Place::of(id);
         self.nodes.push(Node { proto, alive: true, group: 0, slow, place, wires: Wires::default(), wake: NEVER });
         self.index.insert(id, at as u32);
@@ -365,7 +391,7 @@ impl World {
     /// The process is killed: nobody is told, but for what [`Network::links_notice`] says.
     pub fn kill(&mut self, at: usize) {
         self.nodes[at].alive = false;
-        self.server.forget(at as u32);
+        self.server.forget(at as u32, self.nodes[at].proto.id());
         for wire in self.nodes[at].wires.take_all() {
             if let Some(notice) = self.network.links_notice {
                 self.later(notice, wire.peer as usize, What::LinkDown { link: wire.peer_link });
@@ -413,8 +439,26 @@ impl World {
             return false;
         };
         self.tick = tick;
+        self.look_ahead();
         self.happen(event);
         true
+    }
+
+    /// Has the caches fetch what events that come soon will need: see [`Proto::prefetch`].
+    fn look_ahead(&self) {
+        if let Some(event) = self.wheel.ahead(FAR_AHEAD) {
+            let node = &self.nodes[event.node as usize];
+            prefetch_index(from_ref(&node.alive), 0);
+            prefetch_index(from_ref(&node.place), 0);
+            prefetch_index(from_ref(&node.wires), 0);
+            prefetch_index(from_ref(&node.wake), 0);
+            node.proto.prefetch();
+        }
+        if let Some(Event { node, what: What::Frame { link, frame, .. } }) = self.wheel.ahead(AHEAD) {
+            let node = &self.nodes[*node as usize];
+            node.wires.prefetch(*link);
+            node.proto.prefetch_tables(*link, frame.header.kind < kind::FIRST_ROUTED);
+        }
     }
 
     /// Whether any member's neighbours have changed since this was asked last.
@@ -430,6 +474,7 @@ impl World {
     /// Makes a node slow, as [`Network::slowness`] says, or as fast as the others.
     pub fn set_slow(&mut self, at: usize, slow: bool) {
         self.nodes[at].slow = slow;
+        self.some_are_slow |= slow;
     }
 
     /// Every living member's predecessor and successors are exactly right, and nobody is still joining.
@@ -485,7 +530,8 @@ impl World {
         }
         self.note_in_trace(&event);
         match event.what {
-            What::Frame { link, frame } => self.input(at, Input::Frame { link, frame }),
+            What::Frame { group, link, frame } if group == self.nodes[at].group => self.arrive(at, link, frame),
+            What::Frame { .. } => self.counts.lost += 1,
             What::Signal { from, dial } => self.input(at, Input::Signal { from, dial: *dial }),
             What::NotDelivered { to } => self.input(at, Input::NotDelivered { to }),
             What::AskServer => self.introduce(at),
@@ -499,9 +545,31 @@ impl World {
         }
     }
 
+    /// A frame came over a link. One that goes on is forwarded as the driver of a native node does: by its header alone.
+    fn arrive(&mut self, at: usize, link: LinkId, mut frame: Frame) {
+        let routed = frame.header.kind >= kind::FIRST_ROUTED && frame.header.kind != kind::TRACE;
+        if !routed || self.nodes[at].wires.get_mut(link).is_none() {
+            return self.input(at, Input::Frame { link, frame });
+        }
+        let now = self.now();
+        match self.nodes[at].proto.route(&mut frame.header, Some(link), now) {
+            Hop::Forward(next) => {
+                self.counts.events += 1;
+                self.touched = at as u32;
+                self.carry(at, next, frame);
+            }
+            Hop::Deliver => self.input(at, Input::Frame { link, frame }),
+            Hop::Drop(reason) => {
+                self.counts.events += 1;
+                self.with_outputs(at, |proto| proto.report(&frame.header, reason, now));
+                self.drain(at);
+            }
+        }
+    }
+
     fn note_in_trace(&mut self, event: &Event) {
         let about = match &event.what {
-            What::Frame { link, frame } => {
+            What::Frame { link, frame, .. } => {
                 let header = &frame.header;
                 self.trace.note(header.dst.number() << 16 | u64::from(header.kind) << 8 | u64::from(header.ttl));
                 self.trace.note(header.src.number() << 16 | u64::from(link.0 & 0xffff));
@@ -584,8 +652,10 @@ impl World {
 
     fn on_event(&mut self, at: usize, event: RingEvent) {
         match event {
-            RingEvent::Joined if self.nodes[at].proto.phase() == Phase::Member => self.server.register(at as u32),
-            RingEvent::Isolated | RingEvent::Left => self.server.forget(at as u32),
+            RingEvent::Joined if self.nodes[at].proto.phase() == Phase::Member => {
+                self.server.register(at as u32, self.nodes[at].proto.id())
+            }
+            RingEvent::Isolated | RingEvent::Left => self.server.forget(at as u32, self.nodes[at].proto.id()),
             _ => {}
         }
         self.ring_changed |= matches!(event, RingEvent::RingChanged { .. } | RingEvent::Joined | RingEvent::Left);
@@ -620,20 +690,16 @@ impl World {
         let Some(&mut wire) = self.nodes[at].wires.get_mut(link) else { return };
         let peer = wire.peer as usize;
         self.counts.frames += 1;
-        if !self.reachable(at, peer) || self.loses() {
+        if self.loses() {
             self.counts.lost += 1;
             return;
         }
-        let (from, to) = (&self.nodes[at], &self.nodes[peer]);
-        if self.watch.dead_contacts && !to.alive {
+        if self.watch.dead_contacts && !self.nodes[peer].alive {
             let (kind, src, dst) = (frame.header.kind, frame.header.src, frame.header.dst);
             let contact = Happening::DeadContact { node: at, kind, src, dst };
             self.happened.push((Time(self.tick << TICK_BITS), contact));
         }
-        let mut latency = self.network.latency.between(from.place, to.place, &mut self.rng);
-        if to.slow {
-            latency += self.network.slowness;
-        }
+        let latency = self.latency(at, peer);
         let mut arrival = self.tick_after(latency);
         if self.network.latency.varies()
             && !self.network.reorder
@@ -642,7 +708,8 @@ impl World {
             arrival = arrival.max(wire.last_arrival);
             wire.last_arrival = arrival;
         }
-        self.wheel.push(arrival, Event { node: wire.peer, what: What::Frame { link: wire.peer_link, frame } });
+        let what = What::Frame { group: self.nodes[at].group, link: wire.peer_link, frame };
+        self.wheel.push(arrival, Event { node: wire.peer, what });
     }
 
     /// Has the signalling server relay a step of a dial.
@@ -673,7 +740,8 @@ impl World {
         let may_found = self.nodes[at].proto.config().role == Role::Member;
         let nodes = &self.nodes;
         let reachable = |node: u32| nodes[node as usize].is_running() && nodes[node as usize].group == 0;
-        let introduction = self.server.introduce(at as u32, may_found, reachable, &mut self.rng);
+        let introduction =
+            self.server.introduce(at as u32, self.nodes[at].proto.id(), may_found, reachable, &mut self.rng);
         let members = match &introduction {
             Introduction::Members(members) => members.iter().map(|&at| self.nodes[at as usize].proto.id()).collect(),
             _ => Vec::new(),
@@ -723,13 +791,11 @@ impl World {
         let peer = wire.peer as usize;
         if self.reachable(at, peer) {
             let high = self.tick_after(self.network.latency.high() + self.network.slowness);
-            let (from, to) = (self.nodes[at].place, self.nodes[peer].place);
             let usual = match self.network.latency.varies() {
                 true => high,
                 false => {
-                    let latency = self.network.latency.between(from, to, &mut self.rng);
-                    let slowness = if self.nodes[peer].slow { self.network.slowness } else { Duration::ZERO };
-                    self.tick_after(latency + slowness)
+                    let latency = self.latency(at, peer);
+                    self.tick_after(latency)
                 }
             };
             let arrival = usual.max(wire.last_arrival);
@@ -743,6 +809,17 @@ impl World {
 
     fn loses(&mut self) -> bool {
         self.network.loss > 0.0 && self.rng.random_bool(self.network.loss)
+    }
+
+    /// How long a frame travels between these nodes. Looks at the other one only if it must: in a large world, that takes longer
+    /// than all else here.
+    fn latency(&mut self, from: usize, to: usize) -> Duration {
+        let model = self.network.latency;
+        let latency = model
+            .anywhere(&mut self.rng)
+            .unwrap_or_else(|| model.between(self.nodes[from].place, self.nodes[to].place, &mut self.rng));
+        let slow = self.some_are_slow && self.nodes[to].slow;
+        if slow { latency + self.network.slowness } else { latency }
     }
 
     fn latency_to_server(&mut self, at: usize) -> Duration {

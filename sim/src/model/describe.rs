@@ -108,6 +108,7 @@ impl Rules {
             Message::Find(_) => format!("Find from {from}"),
             Message::Found(found) => format!("Found from {from}: {}", self.view(&found.view)),
             Message::Dial(dial) => match &dial.step {
+                Step::Seek { .. } => format!("Seek from {from}"),
                 Step::Request { purpose, .. } => format!("Dial from {from}: request for {purpose:?}"),
                 Step::Accept => format!("Dial from {from}: accept"),
                 Step::Refuse { reason, .. } => format!("Dial from {from}: refuse, {reason:?}"),

@@ -257,7 +257,7 @@ fn relax(config: &mut Config) {
     let s = Duration::from_secs;
     config.stabilize_every = s(30);
     config.check_every = s(60);
-    config.gossip_delay = s(1);
+    config.gossip_delay = s(5);
     config.heartbeat_every = Duration::ZERO;
     config.request_timeout = s(10);
     config.connect_timeout = s(20);

@@ -1,0 +1,241 @@
+//! A finger for an arc: any member in it will do, so the request goes to a random point and from there to one that has room.
+//!
+//! ```text
+//! seeker                    owner of the point            a member with room
+//!    │ Seek (arc)      ──▶        │   passed on       ──▶       │  keeps a place
+//!    │      ◀──                 Accept                          │
+//!    │ Describe (offer), and on as for any other link: see `dial`
+//! ```
+//!
+//! Neighbours tell each other how many links they could still accept. The owner draws among itself and its neighbours in the
+//! arc, by the square of the room that each has: so few requests are refused where most nodes are full, and nodes with a larger budget
+//! get the links that they can carry.
+
+use rand::RngExt;
+
+use super::links::{Link, LinkId, Route, State};
+use super::timer::Time;
+use super::{Output, Phase, Proto, ring};
+use crate::id::Id;
+use crate::wire::{Dial, Flags, Frame, Header, Message, Purpose, Refusal, Role, Step};
+
+/// Room of a member that a finger to a full one is given up for: more than a small budget has at all.
+pub(super) const PLENTY: u16 = 16;
+
+/// What a request asks for: a member in this arc with room for so many links.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Sought {
+    pub(super) from: Id,
+    pub(super) to: Id,
+    pub(super) least: u16,
+}
+
+impl Proto {
+    /// Links that this node could still accept for a finger: the last places are kept for the ring's own needs.
+    pub(super) fn room(&self) -> usize {
+        let near = self.links.iter().filter(|link| link.purpose == Purpose::Ring || self.is_near(link.peer)).count();
+        let kept = (2 * ring::NEAR).saturating_sub(near);
+        self.links.max().saturating_sub(self.links.len() + kept)
+    }
+
+    /// A member is sought for an arc: by the owner of a point in it, which passes the request on, or by the member that was drawn.
+    pub(super) fn on_seek(&mut self, mut header: Header, attempt: u32, sought: Sought, now: Time) {
+        let (seeker, route) = (header.src, Route::Ring(header.answer_through()));
+        if seeker == self.me {
+            return;
+        }
+        if !header.flags.has(Flags::KEY) {
+            return self.on_request(seeker, route, attempt, Role::Member, Purpose::Finger, now);
+        }
+        match self.draw_with_room(seeker, sought) {
+            None => self.refuse(seeker, route, attempt, Refusal::Full, Purpose::Finger, now),
+            Some(None) => self.on_request(seeker, route, attempt, Role::Member, Purpose::Finger, now),
+            Some(Some(link)) => {
+                let Some(entry) = self.links.get_mut(link).filter(|_| header.ttl > 0) else { return };
+                entry.room -= 1;
+                header.readdress(entry.peer);
+                header.ttl -= 1;
+                let Sought { from, to, least } = sought;
+                let message = Message::Dial(Dial { attempt, step: Step::Seek { from, to, least } });
+                self.outputs.push_back(Output::Send { link, frame: Frame { header, message } });
+            }
+        }
+    }
+
+    /// This node (`None`) or a neighbour in the arc that the seeker is not linked to, by the square of the room that each has.
+    fn draw_with_room(&mut self, seeker: Id, sought: Sought) -> Option<Option<LinkId>> {
+        let Sought { from, to, least } = sought;
+        let fits = |id: Id| from.clockwise_to(id) <= from.clockwise_to(to);
+        let weight = |room: usize| if room < least.into() { 0 } else { weight(room) };
+        let own = if fits(self.me) && self.links.to(seeker).is_none() { weight(self.room()) } else { 0 };
+        let linked: Vec<usize> = self.links.places_leading_to(seeker).collect();
+        let usable = |link: &&Link| {
+            link.role == Role::Member && !link.suspect && fits(link.peer) && !linked.contains(&link.id.place())
+        };
+        let others = self.links.members().filter(usable).map(|link| (link.id, weight(link.room.into())));
+        let total = own + others.clone().map(|(_, weight)| weight).sum::<u64>();
+        if total == 0 {
+            return None;
+        }
+        let mut drawn = self.rng.random_range(0..total);
+        for (candidate, weight) in [(None, own)].into_iter().chain(others.map(|(link, weight)| (Some(link), weight))) {
+            if drawn < weight {
+                return Some(candidate);
+            }
+            drawn -= weight;
+        }
+        None
+    }
+
+    /// Somebody answers a request for a finger that was sent to a point: the one who accepts is not known before.
+    pub(super) fn on_sought(&mut self, from: Id, route: Route, attempt: u32, step: Step, now: Time) {
+        if !matches!(step, Step::Accept | Step::Refuse { .. }) {
+            return;
+        }
+        let Some(index) = self.lookups.take_seek(attempt) else { return };
+        self.stats.dials += 1;
+        match step {
+            Step::Refuse { alternatives, .. } => {
+                self.stats.dials_failed += 1;
+                let _ = alternatives.iter().any(|&other| self.finger_alternative(other, now));
+            }
+            _ => self.take_finger(index, from, route, attempt, now),
+        }
+    }
+
+    fn take_finger(&mut self, index: usize, peer: Id, route: Route, attempt: u32, now: Time) {
+        let wanted = self.phase == Phase::Member && self.links.to(peer).is_none() && self.is_for_arc(index, peer);
+        if !wanted {
+            return;
+        }
+        self.give_up_finger(index, now);
+        if !self.make_room(Purpose::Finger, now) {
+            return;
+        }
+        let link = self.links.insert(|id| Link {
+            id,
+            peer,
+            role: Role::Member,
+            purpose: Purpose::Finger,
+            dialled: true,
+            attempt,
+            route,
+            state: State::Requested,
+            since: now,
+            time: now,
+            member: false,
+            described: false,
+            suspect: false,
+            room: 0,
+        });
+        self.set_finger(index, peer);
+        self.connect(link, true, self.patience(peer), now);
+    }
+}
+
+/// How likely one with so much room is drawn: with the plain room, one large budget among many small ones would be too seldom.
+fn weight(room: usize) -> u64 {
+    (room as u64).pow(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{Config, Input};
+    use super::*;
+    use crate::wire::Neighbours;
+
+    const NOW: Time = Time(0);
+    const SEEKER: Id = Id::new(9_000);
+    const ATTEMPT: u32 = 77;
+
+    fn outputs(proto: &mut Proto) -> Vec<Output> {
+        std::iter::from_fn(|| proto.poll_output()).collect()
+    }
+
+    fn hears(proto: &mut Proto, link: LinkId, from: Id, message: Message) {
+        let frame = Frame { header: Header::new(message.kind(), from, proto.id()), message };
+        proto.handle(Input::Frame { link, frame }, NOW);
+    }
+
+    /// The member 100 with 6 links, linked to these members, which have so much room and these neighbours.
+    fn member_among(others: &[(u64, u16, &[u64])]) -> Proto {
+        let config = Config { heartbeat_every: Duration::ZERO, ..Config::with_links(6) };
+        let mut proto = Proto::new(Id::new(100), config, 1, NOW);
+        proto.handle(Input::Members { found: true, members: Vec::new() }, NOW);
+        for &(peer, room, neighbours) in others {
+            let from = Id::new(peer);
+            let step = Step::Request { role: Role::Member, purpose: Purpose::Ring };
+            proto.handle(Input::Signal { from, dial: Dial { attempt: 1, step } }, NOW);
+            let connect = |output| if let Output::Connect { link, .. } = output { Some(link) } else { None };
+            let link = outputs(&mut proto).into_iter().find_map(connect).expect("the request is accepted");
+            proto.handle(Input::LinkUp { link, role: Role::Member }, NOW);
+            let ids = neighbours.iter().copied().map(Id::new).collect();
+            hears(&mut proto, link, from, Message::Neighbours(Neighbours { member: true, ids, room }));
+        }
+        outputs(&mut proto);
+        proto
+    }
+
+    /// What the owner of the point does with the request of [`SEEKER`] for a member of an arc: whom it passes the request on to, or what
+    /// it answers.
+    fn sought(proto: &mut Proto, arc: (u64, u64)) -> (Id, Step) {
+        let via =
+            Some(crate::wire::Via { to: proto.id(), answer: proto.links.members().next().expect("a neighbour").peer });
+        let header = Header { flags: Flags::KEY, via, ..Header::new(crate::wire::kind::DIAL, SEEKER, proto.id()) };
+        proto.on_seek(header, ATTEMPT, Sought { from: Id::new(arc.0), to: Id::new(arc.1), least: 1 }, NOW);
+        let seen = outputs(proto);
+        let about = |output: &Output| match output {
+            Output::Send { frame: Frame { header, message: Message::Dial(dial) }, .. } if dial.attempt == ATTEMPT => {
+                Some((header.dst, dial.step.clone()))
+            }
+            _ => None,
+        };
+        seen.iter().find_map(about).unwrap_or_else(|| panic!("the request is lost: {seen:?}"))
+    }
+
+    #[test]
+    fn the_owner_draws_by_room_within_the_arc_and_passes_the_request_on() {
+        let others: [(u64, u16, &[u64]); 4] = [(200, 30, &[]), (300, 20, &[]), (400, 0, &[]), (5_000, 90, &[])];
+        let mut times = std::collections::BTreeMap::<Id, u32>::new();
+        for _ in 0..20 {
+            let mut proto = member_among(&others);
+            for _ in 0..10 {
+                let (to, step) = sought(&mut proto, (150, 450));
+                assert!(matches!(step, Step::Seek { .. }), "{step:?}");
+                *times.entry(to).or_default() += 1;
+            }
+        }
+        assert_eq!(times.keys().copied().collect::<Vec<_>>(), [Id::new(200), Id::new(300)], "in the arc, with room");
+        assert!(times[&Id::new(200)] > times[&Id::new(300)], "{times:?}");
+    }
+
+    #[test]
+    fn a_neighbour_that_the_seeker_is_linked_to_is_passed_over_and_where_nobody_has_room_the_seeker_is_told() {
+        let mut proto = member_among(&[(200, 30, &[9_000]), (300, 0, &[])]);
+        let (to, step) = sought(&mut proto, (150, 450));
+        assert_eq!(to, SEEKER);
+        assert!(matches!(step, Step::Refuse { reason: Refusal::Full, .. }), "{step:?}");
+    }
+
+    #[test]
+    fn the_owner_accepts_itself_where_it_alone_has_room() {
+        let mut proto = member_among(&[(200, 0, &[]), (300, 0, &[])]);
+        let (to, step) = sought(&mut proto, (50, 450));
+        assert_eq!((to, step), (SEEKER, Step::Accept));
+        assert!(proto.links.to(SEEKER).is_some(), "a place is kept");
+    }
+
+    #[test]
+    fn an_acceptance_that_nobody_asked_for_takes_no_place() {
+        let mut proto = member_among(&[(200, 0, &[])]);
+        let before = proto.links_in_use();
+        let over = proto.peers().next().expect("a neighbour").link;
+        for step in [Step::Accept, Step::Refuse { reason: Refusal::Full, alternatives: vec![Id::new(7)] }] {
+            hears(&mut proto, over, SEEKER, Message::Dial(Dial { attempt: ATTEMPT, step }));
+        }
+        assert_eq!(proto.links_in_use(), before);
+        assert_eq!(outputs(&mut proto), []);
+    }
+}
