@@ -106,7 +106,7 @@ pub struct Info {
 pub struct Caller {
     /// Its id.
     pub id: String,
-    /// Its public key: SubjectPublicKeyInfo, DER, in base64.
+    /// Its public key: SubjectPublicKeyInfo in DER, as hexadecimal digits.
     pub key: String,
     /// Its name in the ring, with its `@`, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -93,6 +93,8 @@ pub(crate) enum Verb {
     Lookup(LookupArgs),
     /// Show the hops to a peer.
     Trace(PeerArgs),
+    /// Run a node that the programs of this machine share.
+    Daemon(DaemonArgs),
     /// Make and show key files.
     #[command(subcommand)]
     Key(KeyVerb),
@@ -151,6 +153,22 @@ pub(crate) struct DialArgs {
     /// Listen on this local TCP port, and open a socket to the peer for each connection: a port, or an address and a port.
     #[arg(long, value_name = "ADDR", value_parser = values::local_address)]
     pub(crate) tcp: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DaemonArgs {
+    /// The Unix socket that programs connect to [default: $XDG_RUNTIME_DIR/atoll/daemon.sock, or else
+    /// ~/.atoll/daemon.sock].
+    #[arg(long, env = "ATOLL_SOCKET", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// Let programs connect by WebSocket too, on this address of loopback: a port, or an address and a port.
+    #[arg(long, value_name = "ADDR", value_parser = values::local_address)]
+    pub(crate) websocket: Option<SocketAddr>,
+
+    /// The file with the token that those must know; made where it is missing [default: the socket's with .token].
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "websocket")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod daemon;
 mod dial;
 mod events;
 mod join;
@@ -100,6 +101,7 @@ async fn run_on_the_ring(parsed: &Parsed, output: Output) -> anyhow::Result<()> 
         Verb::Lookup(args) => lookup::run(args, node, output).await,
         Verb::Trace(args) => trace::run(args, node, output).await,
         Verb::Bench(args) => bench::run(args, node, output).await,
+        Verb::Daemon(args) => daemon::run(args, node, output).await,
         Verb::Key(_) | Verb::Settings => unreachable!("these verbs need no ring"),
     }
 }
