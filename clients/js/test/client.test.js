@@ -16,6 +16,7 @@ assert(PROGRAM, 'set ATOLL_NODE_CLI to the path of node-cli');
 
 const place = fs.mkdtempSync(path.join(os.tmpdir(), 'atoll-js-'));
 const running = new Set();
+const programs = new Set();
 let signalling;
 let here;
 let there;
@@ -49,6 +50,7 @@ function program(name, where) {
   const socket = path.join(place, where);
   const glou = atoll(name, { socket });
   glou.on('error', (error) => assert.fail(error));
+  programs.add(glou);
   return glou;
 }
 
@@ -60,14 +62,24 @@ before(async () => {
     await once(made, 'exit');
   }
   [here, there] = await Promise.all([daemon('here'), daemon('there')]);
+  // Members that came at once are not known to each other at once.
+  const probe = program('Probe', 'here');
+  await probe.start();
+  let seen;
+  await settled(async () => {
+    seen = await probe.node(there.event.id).catch((error) => error);
+    return !(seen instanceof Error);
+  }, () => `${seen}`);
+  probe.stop();
 });
 
 after(async () => {
+  for (const glou of programs) glou.stop();
   await Promise.all([...running].map((child) => end({ child }, 'SIGKILL')));
   fs.rmSync(place, { recursive: true });
 });
 
-test("glou's example, with its callbacks", async () => {
+test("glou's example, with its callbacks", async (t) => {
   const provider = program('ProviderServiceName', 'there');
   const provided = new Promise((resolve, reject) => {
     provider.on('start', () => {
@@ -78,6 +90,10 @@ test("glou's example, with its callbacks", async () => {
   provider.start();
   await provided;
   const reader = program('ReaderServiceName', 'here');
+  t.after(() => {
+    reader.stop();
+    provider.stop();
+  });
   const seen = await new Promise((resolve, reject) => {
     reader.on('start', () => {
       reader.node(there.event.id, (err, node) => {
@@ -91,8 +107,6 @@ test("glou's example, with its callbacks", async () => {
     reader.start();
   });
   assert.deepStrictEqual(seen, ['information here', 'Hello world!']);
-  reader.stop();
-  provider.stop();
 });
 
 /** A provider there, a node to reach it by here, and what stops both. */
@@ -117,7 +131,7 @@ test('values of every kind come back as they went', async (t) => {
   assert.strictEqual(await svc.deep.x.f(21), 42);
   const values = ['$0', '$$', 'ü', 1.5, -7, true, null, [], { $a: '$' }, Buffer.from([0, 255]), NaN, -Infinity];
   assert.deepStrictEqual(await svc.echo(...values), values);
-  assert.deepStrictEqual(await node.services(), [name]);
+  assert((await node.services()).includes(name));
   assert.strictEqual(await node.get(name, 'deep.x.list.1.0'), 2);
 });
 

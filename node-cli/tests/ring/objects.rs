@@ -1,11 +1,11 @@
 //! Objects on the command line, in Rust and in JavaScript, through daemons and without.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::support::{Daemon, Place, Process, Up, run, soon, text};
-use std::time::Duration;
 
 const OBJECT: &str = r#"{"a": "information here", "b": "more information here", "deep": {"x": {"n": 1}}}"#;
 
@@ -27,6 +27,8 @@ fn provide(place: &Place, at: &str) -> (Process, String) {
 /// What a user sees of it, by commands that reach the ring this way.
 fn is_used(id: &str, at: &str) {
     let service = format!("{id} ProviderServiceName");
+    // A member that just came is not known to all at once.
+    soon("the peer is found", Duration::from_secs(20), || run(&format!("services {id}{at}")).code == Some(0));
     assert_eq!(run(&format!("services {id}{at}")).text(), "ProviderServiceName\n");
     assert_eq!(run(&format!("get {service}.a{at}")).text(), "information here\n");
     assert_eq!(run(&format!("get {service}.deep --json{at}")).json(), [json!({ "x": { "n": 1 } })]);
