@@ -17,7 +17,7 @@ declare namespace glou {
   }
 
   interface Info {
-    /** The node's `@name`, or its id. */
+    /** What to call the node: its id, while nodes have no names. */
     name: string;
     /** The node's id: 12 hexadecimal digits. */
     hash: string;

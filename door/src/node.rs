@@ -93,7 +93,7 @@ pub enum FromNode {
 /// Which node this is.
 #[derive(Debug, Clone, Serialize)]
 pub struct Info {
-    /// Its name in the ring with its `@`, or its id.
+    /// What to call it: its id, while nodes have no names.
     pub name: String,
     /// Its id: from the hash of its key.
     pub hash: String,

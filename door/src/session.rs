@@ -24,7 +24,7 @@ pub struct Session {
 #[derive(Debug, Clone)]
 pub struct Refusal {
     /// What the program is told.
-    pub answer: FromNode,
+    pub answer: Box<FromNode>,
     /// Whether it is cut off then.
     pub close: bool,
 }
@@ -49,7 +49,7 @@ impl Session {
             FromProgram::Hello { name, .. } => self.hello(name)?,
             _ if self.name.is_none() => {
                 let error = DoorError::new(ErrorKind::HelloFirst, "the first message must be hello");
-                return Err(Refusal { answer: FromNode::Error { error: error.into(), uid: None }, close: true });
+                return Err(Refusal::new(FromNode::Error { error: error.into(), uid: None }, true));
             }
             FromProgram::Response { uid, .. } => return self.response(*uid).map(|due| due.then_some(message)),
             _ => {}
@@ -89,7 +89,7 @@ impl Session {
     /// The answer to a line that is too long: the last.
     pub fn too_long(error: LineTooLong) -> Refusal {
         let error = DoorError::new(ErrorKind::TooLarge, error.to_string());
-        Refusal { answer: FromNode::Error { error: error.into(), uid: None }, close: true }
+        Refusal::new(FromNode::Error { error: error.into(), uid: None }, true)
     }
 
     fn hello(&mut self, name: &str) -> Result<(), Refusal> {
@@ -102,7 +102,7 @@ impl Session {
             return Ok(());
         };
         let close = self.name.is_none();
-        Err(Refusal { answer: FromNode::Error { error: wrong.into(), uid: None }, close })
+        Err(Refusal::new(FromNode::Error { error: wrong.into(), uid: None }, close))
     }
 
     fn begin(&mut self, uid: u64) -> Result<(), Refusal> {
@@ -134,12 +134,18 @@ impl Session {
     fn garbage(&mut self, error: DoorError, uid: Option<u64>) -> Refusal {
         self.malformed += 1;
         let close = self.malformed >= MAX_MALFORMED;
-        Refusal { answer: FromNode::Error { error: error.into(), uid }, close }
+        Refusal::new(FromNode::Error { error: error.into(), uid }, close)
+    }
+}
+
+impl Refusal {
+    fn new(answer: FromNode, close: bool) -> Self {
+        Refusal { answer: Box::new(answer), close }
     }
 }
 
 fn answer(uid: u64, error: DoorError) -> Refusal {
-    Refusal { answer: FromNode::failed(uid, error.into()), close: false }
+    Refusal::new(FromNode::failed(uid, error.into()), false)
 }
 
 #[cfg(test)]

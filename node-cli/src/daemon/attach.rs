@@ -97,14 +97,14 @@ impl Serving<'_> {
                 let line = match lines.next_line() {
                     Ok(Some(line)) => line,
                     Ok(None) => break,
-                    Err(too_long) => return End::Refused(Box::new(Session::too_long(too_long).answer)),
+                    Err(too_long) => return End::Refused(Session::too_long(too_long).answer),
                 };
                 let received = self.program.session().receive(&line, &mut |mention| self.program.take(mention));
                 drop(line);
                 let handled = match received {
                     Ok(Some(message)) => self.handle(message).await,
                     Ok(None) => Ok(()),
-                    Err(Refusal { answer, close: true }) => return End::Refused(Box::new(answer)),
+                    Err(Refusal { answer, close: true }) => return End::Refused(answer),
                     Err(Refusal { answer, .. }) => self.program.send(&answer).await,
                 };
                 if handled.is_err() {
@@ -137,9 +137,8 @@ impl Serving<'_> {
             FromProgram::Hello { name, init } => {
                 self.daemon.teller.tell(Happening::ProgramAttached { name, init });
                 let hash = program.node.id().to_string();
-                let name = self.daemon.name().await.unwrap_or_else(|| hash.clone());
                 let version = env!("CARGO_PKG_VERSION").to_owned();
-                program.send(&FromNode::Hello { info: Info { name, hash, version } }).await
+                program.send(&FromNode::Hello { info: Info { name: hash.clone(), hash, version } }).await
             }
             FromProgram::Provide { name, body, uid } => {
                 let done = program.provide(name, Object::from(body));

@@ -32,13 +32,6 @@ struct Daemon {
     places: Arc<Semaphore>,
 }
 
-impl Daemon {
-    /// The node's name in the ring, with its `@`.
-    async fn name(&self) -> Option<String> {
-        None
-    }
-}
-
 pub(crate) async fn run(args: &DaemonArgs, node_args: &NodeArgs, output: Output) -> anyhow::Result<()> {
     let stop = stop::asked()?;
     tokio::pin!(stop);

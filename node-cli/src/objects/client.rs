@@ -106,7 +106,7 @@ impl Client {
         loop {
             let said = self.reader.next().await?;
             match (said.kind.as_str(), said.error) {
-                ("item", _) => show(&*said.value.context("an item without a value")?)?,
+                ("item", _) => show(&said.value.context("an item without a value")?)?,
                 ("end", None) => return Ok(()),
                 (_, Some(error)) => return Err(Failed::from(error).into()),
                 _ => {}

@@ -71,7 +71,7 @@ pub(crate) async fn services(args: &ServicesArgs, node: &NodeArgs, output: Outpu
 
 pub(crate) async fn get(args: &GetArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
     let place = Place::parse(&args.peer, &args.what);
-    with(&args.door, node, output, async |via| show(&*via.get(&place).await?, output)).await
+    with(&args.door, node, output, async |via| show(&via.get(&place).await?, output)).await
 }
 
 pub(crate) async fn call(args: &CallArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
@@ -81,7 +81,7 @@ pub(crate) async fn call(args: &CallArgs, node: &NodeArgs, output: Output) -> an
         if args.stream {
             return via.stream(&place, &words, &mut |item| show(item, output)).await;
         }
-        show(&*via.call(&place, &words).await?, output)
+        show(&via.call(&place, &words).await?, output)
     })
     .await
 }

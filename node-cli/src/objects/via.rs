@@ -155,7 +155,7 @@ impl Via<'_> {
 
 async fn all(mut results: Results<Value>, show: &mut dyn FnMut(&RawValue) -> anyhow::Result<()>) -> anyhow::Result<()> {
     while let Some(value) = results.next().await {
-        show(&*json(&value.map_err(|error| Failed::from(DoorError::from(error)))?)?)?;
+        show(&json(&value.map_err(|error| Failed::from(DoorError::from(error)))?)?)?;
     }
     Ok(())
 }

@@ -122,7 +122,10 @@ fn a_second_program_by_the_same_name_is_refused() {
 fn the_javascript_client_passes_its_tests() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../clients/js");
     let mut command = Command::new("node");
-    command.args(["--test", "test/client.test.js"]).current_dir(folder).env("ATOLL_NODE_CLI", env!("CARGO_BIN_EXE_node-cli"));
+    command
+        .args(["--test", "test/client.test.js"])
+        .current_dir(folder)
+        .env("ATOLL_NODE_CLI", env!("CARGO_BIN_EXE_node-cli"));
     match command.output() {
         Ok(done) => assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => eprintln!("no node: skipped"),
