@@ -8,6 +8,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use url::Url;
 
+use crate::objects::{Exec, parse_peer};
 use crate::values::{self, IceServers, LookupKey, Target};
 
 /// Start a ring, join it, dial a peer.
@@ -93,6 +94,18 @@ pub(crate) enum Verb {
     Lookup(LookupArgs),
     /// Show the hops to a peer.
     Trace(PeerArgs),
+    /// Provide an object: values from a file, functions that run commands.
+    Provide(ProvideArgs),
+    /// List the services that a peer provides.
+    Services(ServicesArgs),
+    /// Read a value of a peer's service.
+    Get(GetArgs),
+    /// Call a function of a peer's service.
+    Call(CallArgs),
+    /// Read a value of a peer's service, and each change of it.
+    Watch(GetArgs),
+    /// Run a node that the programs of this machine share.
+    Daemon(DaemonArgs),
     /// Make and show key files.
     #[command(subcommand)]
     Key(KeyVerb),
@@ -151,6 +164,104 @@ pub(crate) struct DialArgs {
     /// Listen on this local TCP port, and open a socket to the peer for each connection: a port, or an address and a port.
     #[arg(long, value_name = "ADDR", value_parser = values::local_address)]
     pub(crate) tcp: Option<SocketAddr>,
+}
+
+/// How a command that works with objects reaches the ring.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The way to the ring")]
+pub(crate) struct DoorArgs {
+    /// The socket of the daemon to use [default: that of node-cli daemon, if one runs; without it a visit to the ring].
+    #[arg(long, env = "ATOLL_SOCKET", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// Join the ring as a node of its own, also when a daemon runs.
+    #[arg(long)]
+    pub(crate) no_daemon: bool,
+
+    /// How long a call may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProvideArgs {
+    /// The name of the service.
+    pub(crate) name: String,
+
+    /// A file with a JSON object: its values. Text that begins with $ is written with $$, bytes as "$bytes:BASE64".
+    // So `provide NAME --json FILE` reads the file, and prints JSON.
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) object: Option<PathBuf>,
+
+    /// A function and the command that it runs, by sh -c: arguments come on standard input as a JSON list, the result is
+    /// expected on standard output as JSON. May be given several times.
+    #[arg(long, value_name = "FUNCTION=COMMAND")]
+    pub(crate) exec: Vec<Exec>,
+
+    #[command(flatten)]
+    pub(crate) door: DoorArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServicesArgs {
+    /// The peer: its id, 12 hexadecimal digits, or its @name.
+    #[arg(value_parser = parse_peer)]
+    pub(crate) peer: String,
+
+    #[command(flatten)]
+    pub(crate) door: DoorArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// The peer: its id, 12 hexadecimal digits, or its @name.
+    #[arg(value_parser = parse_peer)]
+    pub(crate) peer: String,
+
+    /// The service, and where in it: Service, Service.a, Service.deep.x.
+    #[arg(value_name = "SERVICE[.PATH]")]
+    pub(crate) what: String,
+
+    #[command(flatten)]
+    pub(crate) door: DoorArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CallArgs {
+    /// The peer: its id, 12 hexadecimal digits, or its @name.
+    #[arg(value_parser = parse_peer)]
+    pub(crate) peer: String,
+
+    /// The service and its function: Service.echo, Service.deep.x.f.
+    #[arg(value_name = "SERVICE.FUNCTION")]
+    pub(crate) what: String,
+
+    /// The arguments, each as JSON; a plain word is text.
+    #[arg(value_name = "JSON", allow_negative_numbers = true)]
+    pub(crate) args: Vec<String>,
+
+    /// Print results one by one, as they come.
+    #[arg(long)]
+    pub(crate) stream: bool,
+
+    #[command(flatten)]
+    pub(crate) door: DoorArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DaemonArgs {
+    /// The Unix socket that programs connect to [default: $XDG_RUNTIME_DIR/atoll/daemon.sock, or else
+    /// ~/.atoll/daemon.sock].
+    #[arg(long, env = "ATOLL_SOCKET", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// Let programs connect by WebSocket too, on this address of loopback: a port, or an address and a port.
+    #[arg(long, value_name = "ADDR", value_parser = values::local_address)]
+    pub(crate) websocket: Option<SocketAddr>,
+
+    /// The file with the token that those must know; made where it is missing [default: the socket's with .token].
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "websocket")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

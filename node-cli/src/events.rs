@@ -34,6 +34,10 @@ pub(crate) enum Happening {
     Socket { id: Id, peer: Id },
     /// A socket broke, or could not be connected further.
     SocketFailed { id: Id, peer: Id, reason: String },
+    /// A program came to the daemon's door.
+    ProgramAttached { name: String, init: bool },
+    /// A program went, or was cut off.
+    ProgramGone { name: String, reason: Option<String> },
     /// Registered with a signalling server.
     SignallingConnected { id: Id, url: String },
     /// The signalling server is out of reach.
@@ -50,6 +54,12 @@ impl fmt::Display for Happening {
             Happening::PeerRefused { id, peer, reason } => write!(f, "{id} refused a link to {peer}: {reason}"),
             Happening::Socket { id, peer } => write!(f, "{peer} opened a socket to {id}"),
             Happening::SocketFailed { id, peer, reason } => write!(f, "a socket from {peer} to {id} failed: {reason}"),
+            Happening::ProgramAttached { name, init: true } => write!(f, "the program {name} attached"),
+            Happening::ProgramAttached { name, init: false } => write!(f, "the program {name} came back"),
+            Happening::ProgramGone { name, reason: None } => write!(f, "the program {name} went"),
+            Happening::ProgramGone { name, reason: Some(reason) } => {
+                write!(f, "the program {name} was cut off: {reason}")
+            }
             Happening::SignallingConnected { url, .. } => write!(f, "connected to the signalling server {url}"),
             Happening::SignallingLost { url, reason, retry_seconds, .. } => {
                 write!(f, "lost the signalling server {url}: {reason}; the ring goes on, next try in {retry_seconds} s")

@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod daemon;
 mod dial;
 mod events;
 mod join;
@@ -9,6 +10,7 @@ mod key;
 mod layers;
 mod listen;
 mod lookup;
+mod objects;
 mod offer;
 mod output;
 mod pipe;
@@ -27,6 +29,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::Verb;
 use crate::layers::{Parsed, Refused};
+use crate::objects::Failed;
 use crate::output::Output;
 use crate::stop::Interrupted;
 
@@ -54,7 +57,11 @@ fn main() -> ExitCode {
         Err(error) if error.is::<Interrupted>() => EXIT_INTERRUPTED.into(),
         Err(error) => {
             output.error(&error);
-            if error.is::<UsageError>() { EXIT_USAGE.into() } else { ExitCode::FAILURE }
+            match error.downcast_ref::<Failed>() {
+                Some(failed) => failed.exit_code().into(),
+                None if error.is::<UsageError>() => EXIT_USAGE.into(),
+                None => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -100,6 +107,12 @@ async fn run_on_the_ring(parsed: &Parsed, output: Output) -> anyhow::Result<()> 
         Verb::Lookup(args) => lookup::run(args, node, output).await,
         Verb::Trace(args) => trace::run(args, node, output).await,
         Verb::Bench(args) => bench::run(args, node, output).await,
+        Verb::Provide(args) => objects::provide(args, node, output).await,
+        Verb::Services(args) => objects::services(args, node, output).await,
+        Verb::Get(args) => objects::get(args, node, output).await,
+        Verb::Call(args) => objects::call(args, node, output).await,
+        Verb::Watch(args) => objects::watch(args, node, output).await,
+        Verb::Daemon(args) => daemon::run(args, node, output).await,
         Verb::Key(_) | Verb::Settings => unreachable!("these verbs need no ring"),
     }
 }

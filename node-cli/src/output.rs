@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use atoll::Id;
 use serde::Serialize;
 
+use crate::objects::Failed;
+
 /// The way that this run prints. Results go to standard output, errors to standard error.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
@@ -45,7 +47,12 @@ impl Output {
         // With what caused it; and one line, whatever a library wrote.
         let text = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
         if self.json {
-            eprintln!("{}", serde_json::json!({ "error": text }));
+            match error.downcast_ref::<Failed>() {
+                Some(Failed { kind, data, .. }) => {
+                    eprintln!("{}", serde_json::json!({ "error": text, "kind": kind, "data": data }));
+                }
+                None => eprintln!("{}", serde_json::json!({ "error": text })),
+            }
         } else {
             eprintln!("error: {text}");
         }

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
+mod door;
 mod errors;
+mod objects;
 mod processes;
 mod support;
 mod verbs;

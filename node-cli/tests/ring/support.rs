@@ -37,6 +37,13 @@ impl Place {
         self.path(name)
     }
 
+    /// Writes a program for the shell.
+    pub(crate) fn script(&self, name: &str, content: &str) -> String {
+        let path = self.file(name, content);
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        path
+    }
+
     pub(crate) fn path(&self, name: &str) -> String {
         self.0.join(name).to_str().unwrap().to_owned()
     }
@@ -241,6 +248,30 @@ impl Listening {
         let event = process.event("listening");
         let url = text(&event["signalling"][0]);
         Listening { process, id: text(&event["id"]), at: format!(" --signalling {url}") }
+    }
+}
+
+/// A daemon of the ring at `at`, with its socket in a place of its own.
+pub(crate) struct Daemon {
+    pub(crate) process: Process,
+    pub(crate) id: String,
+    /// ` --socket FILE`, for the commands that are to use it.
+    pub(crate) at: String,
+    pub(crate) event: Value,
+    _place: Place,
+}
+
+impl Daemon {
+    pub(crate) fn start(at: &str, words: &str) -> Self {
+        let place = Place::new();
+        let socket = place.path("daemon.sock");
+        let process = Process::start(&format!("daemon --json --socket {socket}{at} {words}"));
+        let event = process.event("daemon");
+        Daemon { process, id: text(&event["id"]), at: format!(" --socket {socket}"), event, _place: place }
+    }
+
+    pub(crate) fn socket(&self) -> String {
+        text(&self.event["socket"])
     }
 }
 

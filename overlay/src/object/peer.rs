@@ -14,6 +14,7 @@ use super::answer::{Answer, ByteStream, Results};
 use super::arguments::Arguments;
 use super::definition::settle_functions;
 use super::error::CallError;
+use super::function::Reply;
 use super::held::deadline;
 use super::message::{Request, Target};
 use super::objects::Objects;
@@ -196,7 +197,11 @@ impl Peer {
                         settle_functions(argument, core);
                     }
                 }
-                core.serve(core.myself(), request, deadline).await.map(Answer::local)
+                let reply = core.serve(core.myself(), request, deadline).await?;
+                if let Reply::Value(value) = &reply {
+                    settle_functions(value, core);
+                }
+                Ok(Answer::local(reply))
             }
         }
     }

@@ -1,0 +1,99 @@
+/// <reference types="node" />
+import { EventEmitter } from 'node:events';
+
+declare function glou(name: string, options?: glou.Options): glou.Glou;
+
+declare namespace glou {
+  /** The same function, for `import { glou }`. */
+  function glou(name: string, options?: Options): Glou;
+
+  interface Options {
+    /** The daemon's socket; without it `$ATOLL_SOCKET`, or the daemon's default. */
+    socket?: string;
+    /** How long a call may take, in milliseconds. Default 10,000. */
+    timeout?: number;
+    /** Whether to wait for a daemon that does not run, and to come back to one that restarts. Default true. */
+    reconnect?: boolean;
+  }
+
+  interface Info {
+    /** What to call the node: its id, while nodes have no names. */
+    name: string;
+    /** The node's id: 12 hexadecimal digits. */
+    hash: string;
+    /** The daemon's version. */
+    version: string;
+  }
+
+  type ErrorKind =
+    | 'failed' | 'no-such-function' | 'no-such-value' | 'wrong-arguments' | 'no-such-service' | 'no-such-peer' | 'refused'
+    | 'timed-out' | 'cancelled' | 'peer-lost' | 'too-large' | 'too-many' | 'closed' | 'protocol' | 'name-taken' | 'bad-name'
+    | 'malformed' | 'hello-first';
+
+  class AtollError extends Error {
+    constructor(error: { kind: ErrorKind; message: string; data?: unknown });
+    kind: ErrorKind;
+    /** What the function that failed says besides. */
+    data?: unknown;
+  }
+
+  /** `this` of a function that another node calls (of a `function`, not of an arrow). */
+  interface Call {
+    /** Who calls: proved, not claimed. */
+    caller: { id: string; key: string; name?: string };
+    /** The path by which it was called; empty for a function that was passed. */
+    path: string;
+    /** Milliseconds until nobody waits for the result any more. */
+    within: number;
+    /** Aborted when the caller gives up. */
+    signal: AbortSignal;
+  }
+
+  /** A function of another node. */
+  interface Held<R = any> {
+    (...args: any[]): Promise<R>;
+    /** Tells its node that it is not needed any more; dropping it does so in time. */
+    release(): void;
+  }
+
+  type Callback<T> = (error: Error | null, value?: T) => void;
+
+  interface Glou extends EventEmitter {
+    readonly name: string;
+    readonly info?: Info;
+    start(): Promise<Info>;
+    stop(): void;
+    provide(object: object, name?: string): Promise<void>;
+    provide(object: object, callback: Callback<void>): void;
+    provide(object: object, name: string, callback: Callback<void>): void;
+    withdraw(name?: string): Promise<void>;
+    set(path: string, value: unknown, name?: string): Promise<void>;
+    node(remote?: string | null): Promise<Node>;
+    node(remote: string | null | undefined, callback: Callback<Node>): void;
+    /** Attached for the first time. */
+    on(event: 'start', listener: (info: Info) => void): this;
+    /** Lost the daemon. */
+    on(event: 'disconnect', listener: () => void): this;
+    /** Came back, and provides again. */
+    on(event: 'reconnect', listener: (info: Info) => void): this;
+    /** Stopped. */
+    on(event: 'stop', listener: () => void): this;
+    /** Something that no promise tells. */
+    on(event: 'error', listener: (error: AtollError) => void): this;
+  }
+
+  interface Node {
+    services(): Promise<string[]>;
+    services(callback: Callback<string[]>): void;
+    /** Its functions give promises. */
+    service<T = any>(name: string): Promise<T>;
+    /** Its functions take a callback `(result, error)` first. */
+    service<T = any>(name: string, callback: Callback<T>): void;
+    get<T = any>(service: string, path?: string): Promise<T>;
+    call<T = any>(service: string, path: string, args?: unknown[], options?: { timeout?: number }): Promise<T>;
+    stream<T = any>(service: string, path: string, args?: unknown[], options?: { timeout?: number }): AsyncIterableIterator<T>;
+    watch<T = any>(service: string, path?: string): AsyncIterableIterator<T>;
+  }
+}
+
+export = glou;

@@ -1,0 +1,213 @@
+'use strict';
+// Against real daemons in a real ring: ATOLL_NODE_CLI is the program.
+
+const assert = require('node:assert');
+const { spawn } = require('node:child_process');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+const readline = require('node:readline');
+const { after, before, test } = require('node:test');
+const { once } = require('node:events');
+const atoll = require('../index.js');
+
+const PROGRAM = process.env.ATOLL_NODE_CLI;
+assert(PROGRAM, 'set ATOLL_NODE_CLI to the path of node-cli');
+
+const place = fs.mkdtempSync(path.join(os.tmpdir(), 'atoll-js-'));
+const running = new Set();
+const programs = new Set();
+let signalling;
+let here;
+let there;
+let services = 0;
+
+/** Starts node-cli, and gives it with the first thing that it prints. */
+async function start(...words) {
+  const child = spawn(PROGRAM, [...words, '--json'], { cwd: place, env: { PATH: process.env.PATH }, stdio: ['ignore', 'pipe', 'pipe'] });
+  running.add(child);
+  let said = '';
+  child.stderr.on('data', (text) => (said += text));
+  child.on('exit', () => running.delete(child));
+  const lines = readline.createInterface({ input: child.stdout });
+  const [line] = await Promise.race([
+    once(lines, 'line'),
+    once(child, 'exit').then(() => assert.fail(`node-cli ${words.join(' ')}: ${said}`)),
+  ]);
+  return { child, event: JSON.parse(line) };
+}
+
+async function end({ child }, signal = 'SIGTERM') {
+  child.kill(signal);
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+}
+
+function daemon(name) {
+  return start('daemon', '--socket', path.join(place, name), '--key', path.join(place, `${name}.key`), '--signalling', signalling);
+}
+
+function program(name, where) {
+  const socket = path.join(place, where);
+  const glou = atoll(name, { socket });
+  glou.on('error', (error) => assert.fail(error));
+  programs.add(glou);
+  return glou;
+}
+
+before(async () => {
+  const listening = await start('listen', '--door', '0');
+  signalling = listening.event.signalling[0];
+  for (const name of ['here', 'there']) {
+    const made = spawn(PROGRAM, ['key', 'create', path.join(place, `${name}.key`)], { stdio: 'ignore' });
+    await once(made, 'exit');
+  }
+  [here, there] = await Promise.all([daemon('here'), daemon('there')]);
+  // Members that came at once are not known to each other at once.
+  const probe = program('Probe', 'here');
+  await probe.start();
+  let seen;
+  await settled(async () => {
+    seen = await probe.node(there.event.id).catch((error) => error);
+    return !(seen instanceof Error);
+  }, () => `${seen}`);
+  probe.stop();
+});
+
+after(async () => {
+  for (const glou of programs) glou.stop();
+  await Promise.all([...running].map((child) => end({ child }, 'SIGKILL')));
+  fs.rmSync(place, { recursive: true });
+});
+
+test("glou's example, with its callbacks", async (t) => {
+  const provider = program('ProviderServiceName', 'there');
+  const provided = new Promise((resolve, reject) => {
+    provider.on('start', () => {
+      const service = { a: 'information here', b: 'more information here', echo: (m) => m };
+      provider.provide(service).then(resolve, reject);
+    });
+  });
+  provider.start();
+  await provided;
+  const reader = program('ReaderServiceName', 'here');
+  t.after(() => {
+    reader.stop();
+    provider.stop();
+  });
+  const seen = await new Promise((resolve, reject) => {
+    reader.on('start', () => {
+      reader.node(there.event.id, (err, node) => {
+        if (err) return reject(err);
+        node.service('ProviderServiceName', (err, svc) => {
+          if (err) return reject(err);
+          svc.echo((ret, error) => (error ? reject(error) : resolve([svc.a, ret])), 'Hello world!');
+        });
+      });
+    });
+    reader.start();
+  });
+  assert.deepStrictEqual(seen, ['information here', 'Hello world!']);
+});
+
+/** A provider there, a node to reach it by here, and what stops both. */
+async function pair(t, object) {
+  // One of its own for each test: the last one's may just be going.
+  const name = `Service${++services}`;
+  const [provider, reader] = [program(name, 'there'), program('Reader', 'here')];
+  t.after(() => {
+    provider.stop();
+    reader.stop();
+  });
+  await Promise.all([provider.start(), reader.start()]);
+  await provider.provide(object);
+  const node = await reader.node(there.event.id);
+  return { name, provider, reader, node };
+}
+
+test('values of every kind come back as they went', async (t) => {
+  const { name, node } = await pair(t, { deep: { x: { f: (n) => 2 * n, list: [1, [2]] } }, echo: (...all) => all });
+  const svc = await node.service(name);
+  assert.deepStrictEqual(svc.deep.x.list, [1, [2]]);
+  assert.strictEqual(await svc.deep.x.f(21), 42);
+  const values = ['$0', '$$', 'ü', 1.5, -7, true, null, [], { $a: '$' }, Buffer.from([0, 255]), NaN, -Infinity];
+  assert.deepStrictEqual(await svc.echo(...values), values);
+  assert((await node.services()).includes(name));
+  assert.strictEqual(await node.get(name, 'deep.x.list.1.0'), 2);
+});
+
+test('functions go both ways, and are released', async (t) => {
+  let kept;
+  const { name, provider, reader, node } = await pair(t, {
+    each: async (list, run) => Promise.all(list.map((item) => run(item))),
+    adder: (a) => (b) => a + b,
+    keep(run) {
+      kept = run;
+      return this.caller.id;
+    },
+    same: (run) => run === kept,
+  });
+  const svc = await node.service(name);
+  assert.deepStrictEqual(await svc.each([1, 2, 3], (n) => n * n), [1, 4, 9]);
+  const add = await svc.adder(40);
+  assert.strictEqual(await add(2), 42);
+  assert.strictEqual(await svc.keep(() => 'called back'), here.event.id);
+  assert.strictEqual(await kept(), 'called back');
+  const before = reader.functions.size;
+  kept.release();
+  await settled(() => reader.functions.size < before, () => `${reader.functions.size} functions are held, as before`);
+  await assert.rejects(kept(), { kind: 'no-such-function' });
+  const held = provider.functions.size;
+  add.release();
+  await settled(() => provider.functions.size < held, () => `${provider.functions.size} functions are held, as before`);
+});
+
+test('each error has a kind of its own', async (t) => {
+  const { name, reader, node } = await pair(t, {
+    fails() {
+      throw Object.assign(new Error('no such luck'), { data: { code: 7 } });
+    },
+    never: () => new Promise(() => {}),
+  });
+  const svc = await node.service(name);
+  await assert.rejects(svc.fails(), { kind: 'failed', message: 'no such luck', data: { code: 7 } });
+  await assert.rejects(node.call(name, 'never', [], { timeout: 100 }), { kind: 'timed-out' });
+  await assert.rejects(node.call(name, 'nothing'), { kind: 'no-such-function' });
+  await assert.rejects(node.get(name, 'nothing'), { kind: 'no-such-value' });
+  await assert.rejects(node.service('Nothing'), { kind: 'no-such-service' });
+  await assert.rejects(reader.node('00f3a1b2c4d5'), { kind: 'no-such-peer' });
+  const rival = program(name, 'there');
+  t.after(() => rival.stop());
+  await rival.start();
+  await assert.rejects(rival.provide({}), { kind: 'name-taken' });
+});
+
+test('a watched value tells its changes, and a service goes with its program', async (t) => {
+  const { name, provider, node } = await pair(t, { count: 0 });
+  const changes = node.watch(name, 'count');
+  assert.deepStrictEqual(await changes.next(), { value: 0, done: false });
+  await provider.set('count', 1);
+  assert.deepStrictEqual(await changes.next(), { value: 1, done: false });
+  provider.stop();
+  await assert.rejects(changes.next(), { kind: 'cancelled' });
+  await assert.rejects(node.get(name, 'count'), { kind: 'no-such-service' });
+});
+
+test('when the daemon restarts its programs come back and provide again', async (t) => {
+  const { name, provider, node } = await pair(t, { echo: (m) => m, never: () => new Promise(() => {}) });
+  const svc = await node.service(name);
+  assert.strictEqual(await svc.echo(1), 1);
+  const back = once(provider, 'reconnect');
+  await end(there, 'SIGKILL');
+  there = await daemon('there');
+  await back;
+  await settled(async () => (await svc.echo(2).catch((error) => error)) === 2, () => 'the service is not there again');
+});
+
+/** Waits until it is so. */
+async function settled(isSo, seen) {
+  const until = Date.now() + 20_000;
+  while (!(await isSo())) {
+    assert(Date.now() < until, seen());
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

@@ -1,0 +1,350 @@
+//! What a program says.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use atoll::object::{CallError, Value, ValueError};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::body::{self, Mention, Take};
+use crate::error::{DoorError, ErrorKind};
+use crate::limits::MAX_NUMBER;
+
+/// A message of a program.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum FromProgram {
+    /// The first message.
+    Hello {
+        /// The name under which it provides, unless it says another.
+        name: String,
+        /// Whether it is new, or comes back after it lost the daemon.
+        init: bool,
+    },
+    /// Provides an object, in place of the one that the program provides by this name, if there is one.
+    Provide {
+        /// By this name instead of that of `hello`.
+        name: Option<String>,
+        /// The object.
+        body: Value,
+        /// If it wants a response.
+        uid: Option<u64>,
+    },
+    /// Provides it no longer.
+    Withdraw {
+        /// By this name instead of that of `hello`.
+        name: Option<String>,
+        /// If it wants a response.
+        uid: Option<u64>,
+    },
+    /// Sets a value of an object that it provides; who watches it is told.
+    Set {
+        /// By this name instead of that of `hello`.
+        name: Option<String>,
+        /// Where.
+        path: String,
+        /// The value.
+        value: Value,
+        /// If it wants a response.
+        uid: Option<u64>,
+    },
+    /// Asks which services a peer provides.
+    Remote {
+        /// An id or an `@name`; `None` is the daemon's own node.
+        remote: Option<String>,
+        /// The number of the request.
+        uid: u64,
+        /// How long it may take.
+        within: Option<Duration>,
+    },
+    /// Asks for a whole service.
+    Service {
+        /// As in `Remote`.
+        remote: Option<String>,
+        /// Which service.
+        name: String,
+        /// The number of the request.
+        uid: u64,
+        /// How long it may take.
+        within: Option<Duration>,
+    },
+    /// Reads a value.
+    Get {
+        /// As in `Remote`.
+        remote: Option<String>,
+        /// Which service.
+        name: String,
+        /// Where in it; empty for all its values.
+        path: String,
+        /// The number of the request.
+        uid: u64,
+        /// How long it may take.
+        within: Option<Duration>,
+    },
+    /// Reads a value, and each change of it.
+    Watch {
+        /// As in `Remote`.
+        remote: Option<String>,
+        /// Which service.
+        name: String,
+        /// Where in it; empty for all its values.
+        path: String,
+        /// The number of the request.
+        uid: u64,
+        /// How long the first value may take.
+        within: Option<Duration>,
+    },
+    /// Calls a function.
+    Call {
+        /// Which.
+        target: Target,
+        /// With these.
+        args: Vec<Value>,
+        /// The number of the request.
+        uid: u64,
+        /// How long it may take; of one with many results, until the first.
+        within: Option<Duration>,
+        /// Whether it wants its results one by one.
+        stream: bool,
+    },
+    /// Gives a request up: a watch, a call.
+    Cancel {
+        /// The number of the request.
+        uid: u64,
+    },
+    /// The answer to a call.
+    Response {
+        /// The number of the call.
+        uid: u64,
+        /// What the function gives.
+        result: Result<Value, DoorError>,
+    },
+    /// Needs these functions of others no more.
+    Release {
+        /// By the numbers that the node gave them.
+        funs: Vec<u64>,
+    },
+    /// Asks what is provided by programs of this daemon.
+    List {
+        /// The number of the request.
+        uid: u64,
+    },
+}
+
+/// Which function is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// One of a service.
+    Member {
+        /// An id or an `@name`; `None` is the daemon's own node.
+        remote: Option<String>,
+        /// Which service.
+        name: String,
+        /// Where in it.
+        path: String,
+    },
+    /// One that the node wrote, by its number.
+    Function(u64),
+}
+
+/// Why a line is no message.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{error}")]
+pub struct Malformed {
+    /// The number of the request, if it could be read.
+    pub uid: Option<u64>,
+    /// What is wrong.
+    pub error: DoorError,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    uid: Option<u64>,
+    name: Option<String>,
+    init: Option<bool>,
+    remote: Option<String>,
+    path: Option<String>,
+    fun: Option<String>,
+    funs: Option<Vec<String>>,
+    status: Option<String>,
+    within: Option<u64>,
+    stream: Option<bool>,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
+    #[serde(borrow)]
+    args: Option<&'a RawValue>,
+    #[serde(borrow)]
+    ret: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<ErrorLine<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ErrorLine<'a> {
+    #[serde(default, borrow)]
+    kind: Cow<'a, str>,
+    #[serde(default)]
+    message: String,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Number {
+    uid: Option<u64>,
+}
+
+impl FromProgram {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// It is no JSON object, has no `type` that is known here, lacks a field, or has a value that [`body::decode`] refuses.
+    pub fn decode(line: &[u8], take: &mut Take<'_>) -> Result<Self, Malformed> {
+        let read: Line<'_> = serde_json::from_slice(line).map_err(|error| {
+            // The rest is passed over, however deep: so a request that is wrong elsewhere gets its answer.
+            let uid = serde_json::from_slice(line).ok().and_then(|number: Number| number.uid);
+            Malformed { uid, error: DoorError::new(ErrorKind::Malformed, format!("not a message: {error}")) }
+        })?;
+        let uid = read.uid;
+        read.message(take).map_err(|error| Malformed { uid, error })
+    }
+
+    /// The number of a request that is under way until it is answered.
+    pub fn request(&self) -> Option<u64> {
+        match self {
+            FromProgram::Remote { uid, .. }
+            | FromProgram::Service { uid, .. }
+            | FromProgram::Get { uid, .. }
+            | FromProgram::Watch { uid, .. }
+            | FromProgram::Call { uid, .. } => Some(*uid),
+            _ => None,
+        }
+    }
+}
+
+impl Line<'_> {
+    fn message(self, take: &mut Take<'_>) -> Result<FromProgram, DoorError> {
+        if self.uid.is_some_and(|uid| uid > MAX_NUMBER) {
+            return Err(malformed(format!("uid is larger than {MAX_NUMBER}")));
+        }
+        let within = self.within.map(Duration::from_millis);
+        Ok(match &*self.kind {
+            "hello" => FromProgram::Hello { name: need(self.name, "name")?, init: self.init.unwrap_or(true) },
+            "provide" => {
+                FromProgram::Provide { body: value(need(self.body, "body")?, take)?, name: self.name, uid: self.uid }
+            }
+            "withdraw" => FromProgram::Withdraw { name: self.name, uid: self.uid },
+            "set" => FromProgram::Set {
+                path: need(self.path, "path")?,
+                value: value(need(self.value, "value")?, take)?,
+                name: self.name,
+                uid: self.uid,
+            },
+            "remote" => FromProgram::Remote { remote: self.remote, uid: need(self.uid, "uid")?, within },
+            "service" => FromProgram::Service {
+                remote: self.remote,
+                name: need(self.name, "name")?,
+                uid: need(self.uid, "uid")?,
+                within,
+            },
+            "get" => FromProgram::Get {
+                remote: self.remote,
+                name: need(self.name, "name")?,
+                path: self.path.unwrap_or_default(),
+                uid: need(self.uid, "uid")?,
+                within,
+            },
+            "watch" => FromProgram::Watch {
+                remote: self.remote,
+                name: need(self.name, "name")?,
+                path: self.path.unwrap_or_default(),
+                uid: need(self.uid, "uid")?,
+                within,
+            },
+            "call" => FromProgram::Call {
+                uid: need(self.uid, "uid")?,
+                args: match self.args.map(|args| value(args, take)).transpose()? {
+                    None => Vec::new(),
+                    Some(Value::Array(args)) => args,
+                    Some(_) => return Err(malformed("args is a list")),
+                },
+                target: target(need(self.fun, "fun")?, self.remote, self.name)?,
+                within,
+                stream: self.stream.unwrap_or(false),
+            },
+            "cancel" | "unwatch" => FromProgram::Cancel { uid: need(self.uid, "uid")? },
+            "response" => {
+                let uid = need(self.uid, "uid")?;
+                let ok = match self.status.as_deref() {
+                    Some("ok") => true,
+                    Some("error") => false,
+                    None => self.error.is_none(),
+                    Some(_) => return Err(malformed("status is ok or error")),
+                };
+                let result = if ok {
+                    Ok(self.ret.map(|ret| value(ret, take)).transpose()?.unwrap_or_default())
+                } else {
+                    Err(self.error.map(|error| error.read(take)).transpose()?.unwrap_or_else(|| {
+                        DoorError::new(ErrorKind::Failed, "the function failed and did not say why")
+                    }))
+                };
+                FromProgram::Response { uid, result }
+            }
+            "release" => {
+                let funs = need(self.funs, "funs")?.into_iter().map(|fun| match Mention::parse(&fun) {
+                    Some(Mention::Own(number) | Mention::Yours(number)) => Ok(number),
+                    None => Err(malformed("funs is a list of functions such as \"$0\"")),
+                });
+                FromProgram::Release { funs: funs.collect::<Result<_, _>>()? }
+            }
+            "list" => FromProgram::List { uid: need(self.uid, "uid")? },
+            other => {
+                let shown: String = other.chars().take(40).collect();
+                return Err(malformed(format!("there is no message of type {shown:?}")));
+            }
+        })
+    }
+}
+
+impl ErrorLine<'_> {
+    fn read(self, take: &mut Take<'_>) -> Result<DoorError, DoorError> {
+        let kind = serde_json::Value::String(self.kind.into_owned());
+        Ok(DoorError {
+            kind: serde_json::from_value(kind).unwrap_or(ErrorKind::Failed),
+            message: self.message,
+            data: self.data.map(|data| value(data, take)).transpose()?,
+        })
+    }
+}
+
+fn target(fun: String, remote: Option<String>, name: Option<String>) -> Result<Target, DoorError> {
+    if fun.starts_with('$') {
+        // A number says all: the node remembers of which service it was.
+        return match Mention::parse(&fun) {
+            Some(Mention::Own(number) | Mention::Yours(number)) => Ok(Target::Function(number)),
+            None => Err(malformed("fun is a path such as deep.x.f, or a function such as \"$0\"")),
+        };
+    }
+    Ok(Target::Member { remote, name: need(name, "name")?, path: fun })
+}
+
+fn value(json: &RawValue, take: &mut Take<'_>) -> Result<Value, DoorError> {
+    body::decode(json.get(), take).map_err(|error| match error {
+        ValueError::Type(why) => malformed(why),
+        ValueError::Malformed(why) => malformed(why),
+        other => CallError::from(other).into(),
+    })
+}
+
+fn need<T>(field: Option<T>, name: &str) -> Result<T, DoorError> {
+    field.ok_or_else(|| malformed(format!("{name} is missing")))
+}
+
+fn malformed(why: impl Into<String>) -> DoorError {
+    DoorError::new(ErrorKind::Malformed, why)
+}

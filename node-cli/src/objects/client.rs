@@ -1,0 +1,140 @@
+//! A command as a program at the daemon's door.
+
+use std::path::Path;
+
+use anyhow::Context;
+use atoll_door::{DoorError, ErrorKind, Lines};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::Failed;
+use crate::daemon::unix;
+
+/// What the node says, as far as commands need it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Said {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) uid: Option<u64>,
+    pub(super) fun: Option<String>,
+    pub(super) args: Option<Box<RawValue>>,
+    pub(super) within: Option<u64>,
+    pub(super) list: Option<Vec<String>>,
+    pub(super) ret: Option<Box<RawValue>>,
+    pub(super) value: Option<Box<RawValue>>,
+    pub(super) error: Option<SaidError>,
+    pub(super) info: Option<SaidInfo>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct SaidInfo {
+    pub(super) hash: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct SaidError {
+    kind: String,
+    message: String,
+    data: Option<Box<RawValue>>,
+}
+
+impl From<SaidError> for Failed {
+    fn from(error: SaidError) -> Self {
+        let kind = serde_json::from_value(error.kind.into()).unwrap_or(ErrorKind::Failed);
+        Failed { data: error.data, ..DoorError::new(kind, error.message).into() }
+    }
+}
+
+/// A connection to the daemon.
+pub(super) struct Client {
+    reader: Reader,
+    pub(super) writer: OwnedWriteHalf,
+    /// The id of the daemon's node.
+    pub(super) node: String,
+    uid: u64,
+}
+
+/// What comes from the daemon.
+pub(super) struct Reader {
+    from: OwnedReadHalf,
+    lines: Lines,
+}
+
+impl Client {
+    /// Connects, and says hello by this name; `None` if no daemon runs there.
+    pub(super) async fn connect(path: &Path, name: &str) -> anyhow::Result<Option<Self>> {
+        let opened = unix::connect(path).await.with_context(|| format!("the daemon at {}", path.display()))?;
+        let Some(stream) = opened else { return Ok(None) };
+        let (from, writer) = stream.into_split();
+        let reader = Reader { from, lines: Lines::default() };
+        let mut client = Client { reader, writer, node: String::new(), uid: 0 };
+        client.send(&json!({ "type": "hello", "name": name, "init": true })).await?;
+        let said = client.reader.next().await?;
+        if let Some(error) = said.error {
+            return Err(Failed::from(error).into());
+        }
+        client.node = said.info.context("the daemon did not say who it is")?.hash;
+        Ok(Some(client))
+    }
+
+    /// Asks, and waits for the response.
+    pub(super) async fn ask(&mut self, mut request: serde_json::Value) -> anyhow::Result<Said> {
+        self.uid += 1;
+        request["uid"] = self.uid.into();
+        self.send(&request).await?;
+        loop {
+            let said = self.reader.next().await?;
+            if let Some(error) = said.error {
+                return Err(Failed::from(error).into());
+            }
+            if said.kind == "response" && said.uid == Some(self.uid) {
+                return Ok(said);
+            }
+        }
+    }
+
+    /// Asks for many, and shows each.
+    pub(super) async fn ask_for_many(
+        &mut self,
+        request: serde_json::Value,
+        show: &mut dyn FnMut(&RawValue) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.ask(request).await?;
+        loop {
+            let said = self.reader.next().await?;
+            match (said.kind.as_str(), said.error) {
+                ("item", _) => show(&said.value.context("an item without a value")?)?,
+                ("end", None) => return Ok(()),
+                (_, Some(error)) => return Err(Failed::from(error).into()),
+                _ => {}
+            }
+        }
+    }
+
+    async fn send(&mut self, message: &serde_json::Value) -> anyhow::Result<()> {
+        let sent = self.writer.write_all(format!("{message}\n").as_bytes()).await;
+        sent.context("the daemon has gone")
+    }
+
+    /// Reading, and writing.
+    pub(super) fn into_split(self) -> (Reader, OwnedWriteHalf) {
+        (self.reader, self.writer)
+    }
+}
+
+impl Reader {
+    /// The next message.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Said> {
+        loop {
+            if let Some(line) = self.lines.next_line()? {
+                return serde_json::from_slice(&line).context("the daemon does not keep to the protocol");
+            }
+            if self.from.read_buf(self.lines.buffer()).await.context("the daemon has gone")? == 0 {
+                return Err(Failed::from(DoorError::new(ErrorKind::Closed, "the daemon has gone")).into());
+            }
+        }
+    }
+}
