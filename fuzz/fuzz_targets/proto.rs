@@ -246,7 +246,11 @@ impl Life {
         let request = input.arbitrary()?;
         let message = match input.int_in_range(0..=15u8)? {
             0 => Message::Ping,
-            1 | 2 => Message::Neighbours(Neighbours { member: input.ratio(7, 8)?, room: input.int_in_range(0..=20)?, ids: ids(input, 20)?.into() }),
+            1 | 2 => Message::Neighbours(Neighbours {
+                member: input.ratio(7, 8)?,
+                room: input.int_in_range(0..=20)?,
+                ids: ids(input, 20)?.into(),
+            }),
             3 | 4 => Message::Ring(view(input)?.into()),
             5 => Message::Leave(view(input)?.into()),
             6 => Message::Close,
