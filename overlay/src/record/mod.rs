@@ -232,7 +232,9 @@ impl Record {
         match &self.0 {
             Kind::Signed { signature, .. } if signature.len() != SIGNATURE_BYTES => Err(RecordError::Signature),
             Kind::Signed { content, .. } => match content.scope {
-                Scope::Entry if content.name.is_empty() || content.name.len() > MAX_ENTRY_NAME => Err(RecordError::Name),
+                Scope::Entry if content.name.is_empty() || content.name.len() > MAX_ENTRY_NAME => {
+                    Err(RecordError::Name)
+                }
                 Scope::Entry => Ok(()),
                 Scope::Claim { .. } => check_claim_name(&content.name),
             },
@@ -248,11 +250,15 @@ impl Record {
 
     /// Bytes that it counts for in quotas.
     pub fn cost(&self) -> usize {
-        let name = match &self.0 {
+        size_of::<Record>() + SIGNATURE_BYTES + self.name_bytes() + self.value().map_or(0, Bytes::len)
+    }
+
+    /// Bytes in its name; a value has none.
+    pub(crate) fn name_bytes(&self) -> usize {
+        match &self.0 {
             Kind::Signed { content, .. } => content.name.len(),
             Kind::Value { .. } => 0,
-        };
-        size_of::<Record>() + SIGNATURE_BYTES + name + self.value().map_or(0, Bytes::len)
+        }
     }
 
     fn sized(self) -> Result<Self, RecordError> {
