@@ -213,10 +213,14 @@ impl Proto {
             }
             Judgement::Older => Err(StoreRefusal::Older),
             Judgement::Taken => Err(StoreRefusal::Taken),
-            Judgement::Newer => store
-                .table
-                .check_room(place, &record, &config.quotas)
-                .and_then(|()| record.verify(clock).map_err(StoreRefusal::Invalid)),
+            Judgement::Newer => {
+                let mut room = store.table.check_room(place, &record, &config.quotas);
+                if room.is_err() {
+                    store.table.expire(clock);
+                    room = store.table.check_room(place, &record, &config.quotas);
+                }
+                room.and_then(|()| record.verify(clock).map_err(StoreRefusal::Invalid))
+            }
         };
         match kept {
             Ok(()) => store.table.insert(place, record, copied, now),

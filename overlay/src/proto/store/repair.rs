@@ -58,6 +58,12 @@ impl Proto {
     }
 
     pub(super) fn on_compare(&mut self, src: Id, from: Id, parts: &[Part], now: Time) {
+        // The old owner of this node's arc tells it of the records there: it takes them all over instead.
+        let mine = parts.last().is_some_and(|part| part.to == self.me);
+        self.open_store(now);
+        if mine && self.begin_taking_over(now) {
+            return;
+        }
         let clock = seconds(now);
         let room = {
             let config = std::sync::Arc::clone(&self.config);

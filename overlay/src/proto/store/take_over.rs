@@ -45,11 +45,11 @@ impl TakeOver {
 }
 
 impl Proto {
-    /// Begins to take the arc over, unless that has begun.
-    pub(super) fn begin_taking_over(&mut self, now: Time) {
+    /// Begins to take the arc over, unless that has begun. Gives whether it did.
+    pub(super) fn begin_taking_over(&mut self, now: Time) -> bool {
         let needed = |store: &Store| store.take_over == TakeOver::Needed;
         if self.phase != Phase::Member || !self.store.as_deref().is_some_and(needed) {
-            return;
+            return false;
         }
         let mut next = self.keepers();
         if next.is_empty() {
@@ -58,6 +58,7 @@ impl Proto {
         next.reverse();
         let arc = (self.ring.predecessor().unwrap_or(self.me), self.me);
         self.ask_next(arc, next, false, now);
+        true
     }
 
     fn ask_next(&mut self, arc: (Id, Id), mut next: Vec<Id>, answered: bool, now: Time) {
