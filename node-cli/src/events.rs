@@ -34,6 +34,8 @@ pub(crate) enum Happening {
     Socket { id: Id, peer: Id },
     /// A socket broke, or could not be connected further.
     SocketFailed { id: Id, peer: Id, reason: String },
+    /// Another node holds the name now.
+    NameLost { id: Id, name: String },
     /// Registered with a signalling server.
     SignallingConnected { id: Id, url: String },
     /// The signalling server is out of reach.
@@ -50,6 +52,7 @@ impl fmt::Display for Happening {
             Happening::PeerRefused { id, peer, reason } => write!(f, "{id} refused a link to {peer}: {reason}"),
             Happening::Socket { id, peer } => write!(f, "{peer} opened a socket to {id}"),
             Happening::SocketFailed { id, peer, reason } => write!(f, "a socket from {peer} to {id} failed: {reason}"),
+            Happening::NameLost { name, .. } => write!(f, "the name @{name} is lost: another node holds it"),
             Happening::SignallingConnected { url, .. } => write!(f, "connected to the signalling server {url}"),
             Happening::SignallingLost { url, reason, retry_seconds, .. } => {
                 write!(f, "lost the signalling server {url}: {reason}; the ring goes on, next try in {retry_seconds} s")
@@ -117,6 +120,7 @@ fn happening(id: Id, event: NodeEvent) -> Option<Happening> {
         NodeEvent::Ring(Event::Joined) => Happening::Joined { id },
         NodeEvent::Ring(Event::Isolated) => Happening::Isolated { id },
         NodeEvent::PeerRefused { peer, reason } => Happening::PeerRefused { id, peer, reason },
+        NodeEvent::NameLost { name } => Happening::NameLost { id, name },
         NodeEvent::SignallingConnected { url } => Happening::SignallingConnected { id, url },
         NodeEvent::SignallingLost { url, reason, retry_in } => {
             Happening::SignallingLost { id, url, reason, retry_seconds: tenths(retry_in) }
