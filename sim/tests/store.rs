@@ -208,9 +208,6 @@ fn a_join_moves_its_arc_and_no_more() {
     // It is one of six for the arcs of five others, too.
     let kept = world.nodes[newcomer].proto.store_stats().records;
     let copies = sent(&world) - before;
-    for node in &world.nodes {
-        println!("{} {:?}", node.proto.id(), node.proto.store_stats());
-    }
     println!("{} owned, {kept} kept by the newcomer, {copies} copies sent", owned.len());
     assert!(copies <= kept, "{copies} copies for the {kept} records that the newcomer keeps");
 }

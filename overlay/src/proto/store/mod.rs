@@ -257,7 +257,7 @@ impl Proto {
     }
 }
 
-/// The number of a copy that is answered by a newer one only.
+/// The number of a copy that is answered by a newer one, or when it is refused.
 const REPAIR: u32 = 1;
 
 /// The number of a copy that is not answered.

@@ -101,7 +101,9 @@ impl Proto {
             let newer = held.record.clone();
             self.send_copy(src, via, UNANSWERED, newer, now);
         }
-        if request != REPAIR {
+        // A repair that comes to nothing is not to be hurried.
+        let futile = matches!(result, Err(StoreRefusal::Full | StoreRefusal::WriterFull | StoreRefusal::Invalid(_)));
+        if request != REPAIR || futile {
             let answer = crate::wire::Replicate::Copied { request, kept: result.is_ok() };
             self.send_replicate(src, via, answer, now);
         }
@@ -110,6 +112,10 @@ impl Proto {
 
     pub(super) fn on_copied(&mut self, src: Id, request: u32, kept: bool, now: Time) {
         let Some(store) = self.store.as_mut() else { return };
+        if request == REPAIR {
+            store.sent_some = false;
+            return;
+        }
         let Some(at) = store.writes.iter().position(|write| write.copies == request) else { return };
         let write = &mut store.writes[at];
         let Some(index) = write.waiting.iter().position(|&id| id == src) else { return };
