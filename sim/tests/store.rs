@@ -68,7 +68,7 @@ fn put(world: &mut World, at: usize, record: Record) -> Result<u8, StoreError> {
 
 fn get(world: &mut World, at: usize, key: Key) -> Result<Option<Record>, StoreError> {
     match ask(world, at, |token| Input::Get { token, key: Box::new(key) }) {
-        Answer::Get(found) => found,
+        Answer::Get(found) => found.map(|record| record.map(|record| *record)),
         other => panic!("{other:?}"),
     }
 }

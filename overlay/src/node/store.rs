@@ -88,7 +88,7 @@ pub(super) async fn get(commands: &mpsc::Sender<Command>, key: Key) -> Result<Op
     let (reply, answer) = oneshot::channel();
     let asked = commands.send(Command::Get { key: Box::new(key), reply }).await;
     match (asked, answer.await) {
-        (Ok(()), Ok(Answer::Get(found))) => found,
+        (Ok(()), Ok(Answer::Get(found))) => found.map(|record| record.map(|record| *record)),
         _ => Err(StoreError::NotJoined),
     }
 }

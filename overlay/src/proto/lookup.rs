@@ -48,7 +48,7 @@ pub enum Answer {
     /// To [`Input::Put`](super::Input::Put): how many nodes keep the record, its owner among them.
     Put(Result<u8, StoreError>),
     /// To [`Input::Get`](super::Input::Get): the record, verified. One without a value says that it was deleted.
-    Get(Result<Option<Record>, StoreError>),
+    Get(Result<Option<Box<Record>>, StoreError>),
 }
 
 /// Why a request has no answer.

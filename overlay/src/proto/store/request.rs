@@ -158,7 +158,7 @@ impl Proto {
             (Outcome::Refused(refusal), What::Put(_)) => Answer::Put(Err(refusal.into())),
             (Outcome::Absent, What::Get(_)) => Answer::Get(Ok(None)),
             (Outcome::Found(record), What::Get(key)) if record.key() == *key && record.verify(seconds(now)).is_ok() => {
-                Answer::Get(Ok(Some(record)))
+                Answer::Get(Ok(Some(Box::new(record))))
             }
             _ => {
                 self.stats.invalid += 1;
