@@ -232,7 +232,7 @@ fn a_farewell_loses_nothing_even_without_replicas() {
 
 fn claim(world: &World, who: u8, ttl: Duration) -> Record {
     let now = clock(world);
-    Record::claim(&identity(who), "alice", now, world.now().0, now.after(ttl), false).unwrap()
+    Record::claim(&identity(who), "alice", now, world.now().0, now.after(ttl), false).expect("a claim")
 }
 
 #[test]
