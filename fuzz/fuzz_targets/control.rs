@@ -11,7 +11,7 @@ use atoll::wire::{
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 
-const KINDS: [u8; 14] = [
+const KINDS: [u8; 17] = [
     kind::PING,
     kind::PONG,
     kind::NEIGHBOURS,
@@ -25,6 +25,9 @@ const KINDS: [u8; 14] = [
     kind::UNREACHABLE,
     kind::TRACE,
     kind::TRACED,
+    kind::STORE,
+    kind::STORED,
+    kind::REPLICATE,
     kind::DATAGRAM,
 ];
 

@@ -134,6 +134,10 @@ pub(crate) struct ListenArgs {
     #[arg(long, env = "ATOLL_DOOR", value_name = "ADDR", value_parser = values::local_address)]
     pub(crate) door: Option<SocketAddr>,
 
+    /// Claim this name in the ring, while the node runs: 1 to 63 of a-z 0-9 . _ -
+    #[arg(long, env = "ATOLL_NAME", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
     #[command(flatten)]
     pub(crate) answer: Answer,
 }

@@ -38,6 +38,8 @@ pub(crate) enum Happening {
     ProgramAttached { name: String, init: bool },
     /// A program went, or was cut off.
     ProgramGone { name: String, reason: Option<String> },
+    /// Another node holds the name now.
+    NameLost { id: Id, name: String },
     /// Registered with a signalling server.
     SignallingConnected { id: Id, url: String },
     /// The signalling server is out of reach.
@@ -60,6 +62,7 @@ impl fmt::Display for Happening {
             Happening::ProgramGone { name, reason: Some(reason) } => {
                 write!(f, "the program {name} was cut off: {reason}")
             }
+            Happening::NameLost { name, .. } => write!(f, "the name @{name} is lost: another node holds it"),
             Happening::SignallingConnected { url, .. } => write!(f, "connected to the signalling server {url}"),
             Happening::SignallingLost { url, reason, retry_seconds, .. } => {
                 write!(f, "lost the signalling server {url}: {reason}; the ring goes on, next try in {retry_seconds} s")
@@ -127,6 +130,7 @@ fn happening(id: Id, event: NodeEvent) -> Option<Happening> {
         NodeEvent::Ring(Event::Joined) => Happening::Joined { id },
         NodeEvent::Ring(Event::Isolated) => Happening::Isolated { id },
         NodeEvent::PeerRefused { peer, reason } => Happening::PeerRefused { id, peer, reason },
+        NodeEvent::NameLost { name } => Happening::NameLost { id, name },
         NodeEvent::SignallingConnected { url } => Happening::SignallingConnected { id, url },
         NodeEvent::SignallingLost { url, reason, retry_in } => {
             Happening::SignallingLost { id, url, reason, retry_seconds: tenths(retry_in) }

@@ -9,6 +9,7 @@ pub mod net;
 pub mod node;
 pub mod object;
 pub mod proto;
+pub mod record;
 pub mod signalling;
 pub mod wire;
 

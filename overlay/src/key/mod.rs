@@ -32,6 +32,8 @@ pub enum Purpose {
     Signalling,
     /// To open a link: over both DTLS fingerprints.
     Link,
+    /// To store a record: over all of it.
+    Record,
 }
 
 impl Purpose {
@@ -39,6 +41,7 @@ impl Purpose {
         match self {
             Purpose::Signalling => b"atoll signalling 1\0",
             Purpose::Link => b"atoll link 1\0",
+            Purpose::Record => b"atoll record 1\0",
         }
     }
 }
@@ -96,7 +99,7 @@ impl fmt::Debug for Identity {
 }
 
 /// The public half: proof of who a node is. It exists only when it is a valid point of the curve.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PeerKey {
     key: VerifyingKey,
     id: Id,
@@ -136,6 +139,12 @@ impl PeerKey {
 fn spki_der(key: &VerifyingKey) -> [u8; PEER_KEY_BYTES] {
     let document = key.to_public_key_der().expect("a P-256 key always encodes");
     document.as_bytes().try_into().expect("an uncompressed P-256 key is 91 bytes of DER")
+}
+
+impl std::hash::Hash for PeerKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
 }
 
 impl fmt::Debug for PeerKey {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc};
 
+use super::names::{self, Book, ClaimError};
 use super::{EVENT_BACKLOG, Inner, Node, NodeEvent, direct, objects};
 use crate::ice::IceServer;
 use crate::id::Id;
@@ -35,6 +36,7 @@ pub struct NodeBuilder {
     sessions: Settings,
     objects: Limits,
     direct_links: bool,
+    name: Option<String>,
     start_timeout: Duration,
 }
 
@@ -49,6 +51,7 @@ impl Default for NodeBuilder {
             sessions: Settings::default(),
             objects: Limits::default(),
             direct_links: true,
+            name: None,
             start_timeout: Duration::from_secs(30),
         }
     }
@@ -94,6 +97,14 @@ pub enum StartError {
     /// Sessions cannot be set up with these settings.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The name is not to be had.
+    #[error("the name @{name} is not to be had: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Why not.
+        reason: ClaimError,
+    },
 }
 
 impl NodeBuilder {
@@ -172,6 +183,12 @@ impl NodeBuilder {
         self
     }
 
+    /// A name that [`start`](Self::start) claims and the node keeps until it is closed, without the `@`: see [`Node::claim`]. Default: none.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// Whether a busy session gets a link of its own, within the budget. Default: yes.
     pub fn direct_links(mut self, direct: bool) -> Self {
         self.direct_links = direct;
@@ -200,6 +217,7 @@ impl NodeBuilder {
         let first = self.signalling.first().cloned().unwrap_or_default();
         let mut connected = false;
         let timeout = self.start_timeout;
+        let name = self.name.clone();
         let (node, mut events) = self.launch()?;
         let joined = async {
             let mut failures = 0;
@@ -236,7 +254,16 @@ impl NodeBuilder {
             }
         };
         match tokio::time::timeout(timeout, joined).await {
-            Ok(joined) => joined.map(|()| node),
+            Ok(joined) => {
+                joined?;
+                if let Some(name) = name
+                    && let Err(reason) = node.keep_name(&name).await
+                {
+                    node.close().await;
+                    return Err(StartError::Name { name, reason });
+                }
+                Ok(node)
+            }
             Err(_) if connected => Err(StartError::TimedOut(timeout)),
             Err(_) => {
                 let reason = format!("no answer within {} s", timeout.as_secs_f32());
@@ -245,7 +272,7 @@ impl NodeBuilder {
         }
     }
 
-    /// Starts the node without waiting for anything: [`Node::events`] tell how it fares.
+    /// Starts the node without waiting for anything: [`Node::events`] tell how it fares. It claims no name.
     pub fn spawn(self) -> Result<Node, StartError> {
         self.launch().map(|(node, _)| node)
     }
@@ -262,15 +289,18 @@ impl NodeBuilder {
         })?;
         let (events, first_events) = broadcast::channel(EVENT_BACKLOG);
         let (commands, commands_out) = mpsc::channel(COMMANDS);
+        // Ends of records are moments that all nodes agree on.
+        let started = Time(names::since_1970().as_micros() as u64);
         let mut driver = Driver::new(Parts {
             identity: Arc::new(identity.clone()),
-            proto: Proto::new(identity.id(), self.config, rand::random(), Time(0)),
+            proto: Proto::new(identity.id(), self.config, rand::random(), started),
             hello: self.hello,
             link_settings: self.links,
             signalling,
             commands: commands_out,
             events: events.clone(),
             epoch: Instant::now(),
+            started,
         })?;
         let (sessions, port) = Sessions::new(&identity, driver.carrier(), self.sessions)?;
         driver.set_port(port);
@@ -281,7 +311,9 @@ impl NodeBuilder {
         let ring = objects::Lookups(commands.downgrade());
         let objects = Objects::start(identity.public(), &sessions, self.objects, ring)
             .expect("nobody can listen on sessions that were just made");
-        let inner = Arc::new(Inner { key: identity.public(), commands, events, sessions, objects });
+        let book = Book::new(identity.clone(), commands.downgrade(), events.clone());
+        objects.set_names(Arc::new(book.clone()));
+        let inner = Arc::new(Inner { key: identity.public(), commands, events, sessions, objects, identity, book });
         Ok((Node { inner }, first_events))
     }
 }

@@ -14,18 +14,22 @@
 
 mod builder;
 mod direct;
+mod names;
 mod objects;
 mod status;
+mod store;
 
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use builder::{NodeBuilder, REFUSED_FOR, StartError};
+pub use names::{CLAIM_TTL, Claim, ClaimError, MAX_CLAIMS, ResolveError};
 pub use status::{Counters, NodeEvent, NodeStatus, PeerInfo};
+pub use store::Put;
 
 use crate::id::Id;
-use crate::key::PeerKey;
+use crate::key::{Identity, PeerKey};
 use crate::net::driver::Command;
 use crate::net::session::{ListenError, Listener, SessionError, Sessions, Socket};
 use crate::object::Objects;
@@ -50,6 +54,14 @@ struct Inner {
     events: broadcast::Sender<NodeEvent>,
     sessions: Sessions,
     objects: Objects,
+    identity: Identity,
+    book: names::Book,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.book.let_go();
+    }
 }
 
 impl Node {
@@ -152,9 +164,10 @@ impl Node {
         self.inner.events.subscribe()
     }
 
-    /// Leaves the ring: withdraws its services, ends the sessions, tells the neighbours, closes the links. Takes up to two seconds.
+    /// Leaves the ring: withdraws its services, releases its names, ends the sessions, tells the neighbours, closes the links. Takes up to three seconds.
     pub async fn close(&self) {
         self.inner.objects.close();
+        self.inner.book.close().await;
         self.inner.sessions.close().await;
         let (reply, done) = oneshot::channel();
         if self.inner.commands.send(Command::Close { reply }).await.is_ok() {

@@ -97,6 +97,11 @@ pub enum NodeEvent {
         /// What was wrong.
         reason: String,
     },
+    /// A name that this node had claimed is somebody else's: the node could not renew its claim in time.
+    NameLost {
+        /// The name.
+        name: String,
+    },
     /// Registered with a signalling server.
     SignallingConnected {
         /// The server.

@@ -37,6 +37,25 @@ pub enum Placement {
     PowersOfTwo,
 }
 
+/// What a node stores at most. Over it, a record is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// Records. Values, which are nobody's, take half of them at most.
+    pub records: usize,
+    /// Bytes of records. Values take half of them at most.
+    pub bytes: usize,
+    /// Records of one writer.
+    pub records_per_writer: usize,
+    /// Bytes of one writer's records.
+    pub bytes_per_writer: usize,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Quotas { records: 16_384, bytes: 32 << 20, records_per_writer: 1024, bytes_per_writer: 4 << 20 }
+    }
+}
+
 /// The settings of a [`Proto`](super::Proto).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -86,6 +105,12 @@ pub struct Config {
     pub failed_for: Duration,
     /// How often an empty row of the finger table is tried again.
     pub finger_every: Duration,
+    /// Nodes that keep a record: the owner of its point and successors of it. At least 1, and one more than `successors` at most.
+    pub replicas: usize,
+    /// How often an owner compares its arc with those who keep it as well.
+    pub repair_every: Duration,
+    /// What the node stores at most.
+    pub quotas: Quotas,
     /// A bug to commit, to see that the checkers find it.
     #[cfg(feature = "known-bugs")]
     pub known_bug: Option<super::KnownBug>,
@@ -121,6 +146,9 @@ impl Config {
             join_retry: Duration::from_millis(500),
             failed_for: Duration::from_millis(300),
             finger_every: Duration::from_secs(2),
+            replicas: 6,
+            repair_every: Duration::from_secs(10),
+            quotas: Quotas::default(),
             #[cfg(feature = "known-bugs")]
             known_bug: None,
         }
@@ -166,6 +194,7 @@ impl Config {
         self.linked_successors = self.linked_successors.clamp(NEAR, self.successors);
         self.fingers = self.fingers.min(self.max_links - 4).min(48);
         self.lookup_tries = self.lookup_tries.max(1);
+        self.replicas = self.replicas.clamp(1, self.successors + 1);
         let waits = [
             &mut self.stabilize_every,
             &mut self.check_every,
@@ -178,6 +207,7 @@ impl Config {
             &mut self.join_retry,
             &mut self.failed_for,
             &mut self.finger_every,
+            &mut self.repair_every,
         ];
         waits.into_iter().for_each(|wait| *wait = (*wait).clamp(SHORTEST, LONGEST));
         if !self.heartbeat_every.is_zero() {

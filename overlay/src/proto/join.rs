@@ -201,6 +201,7 @@ impl Proto {
         for link in self.links.open().map(|link| link.id).collect::<Vec<_>>() {
             self.send_ring(link);
         }
+        self.store_on_member(now);
     }
 
     /// The last link to a member is gone. A member whose only neighbour said farewell is now the whole ring; any other has lost

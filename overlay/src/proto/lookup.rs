@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::links::{Link, LinkId};
+use super::store::StoreError;
 use super::timer::{Time, Timer};
 use super::{Hop, Output, Phase, Proto};
 use crate::id::Id;
+use crate::record::Record;
 use crate::wire::{Flags, Found, Frame, Header, Message, RingView, TTL, Trace, Via};
 use rand::RngExt;
 
@@ -43,6 +45,10 @@ pub enum Answer {
     Trace(Result<Vec<Id>, LookupError>),
     /// To [`Input::UpdateFinger`](super::Input::UpdateFinger): the member that now stands in the row.
     Finger(Result<Id, LookupError>),
+    /// To [`Input::Put`](super::Input::Put): how many nodes keep the record, its owner among them.
+    Put(Result<u8, StoreError>),
+    /// To [`Input::Get`](super::Input::Get): the record, verified. One without a value says that it was deleted.
+    Get(Result<Option<Box<Record>>, StoreError>),
 }
 
 /// Why a request has no answer.

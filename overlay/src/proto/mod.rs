@@ -7,7 +7,7 @@
 //! The simulator, the native node and the browser run this type. It follows Chord (Stoica et al., SIGCOMM 2001) as corrected
 //! by Pamela Zave ("Reasoning about identifier spaces: how to make Chord correct", IEEE TSE 2017), under a hard budget of
 //! links that are used in both directions. Each part has a file: `ring`, `join`, `dial`, `failed`, `links`, `fingers`, `seek`,
-//! `route`, `lookup`, `liveness`; and `chord` is the paper's own routing, to compare with.
+//! `route`, `lookup`, `liveness`, `store`; and `chord` is the paper's own routing, to compare with.
 
 mod chord;
 mod config;
@@ -25,6 +25,7 @@ mod prefetch;
 mod ring;
 mod route;
 mod seek;
+mod store;
 mod timer;
 #[cfg(feature = "model")]
 pub mod untimed;
@@ -36,16 +37,18 @@ use rand::SeedableRng;
 use rand_pcg::Pcg32;
 use serde::Serialize;
 
-pub use config::{Config, Placement, Routing};
+pub use config::{Config, Placement, Quotas, Routing};
 pub use fingers::Finger;
 #[cfg(feature = "known-bugs")]
 pub use known_bug::KnownBug;
 pub use links::LinkId;
 pub use lookup::{Answer, LookupError, Owner, Token};
 pub use route::{DropReason, Hop};
+pub use store::{StoreError, StoreStats};
 pub use timer::Time;
 
 use crate::id::Id;
+use crate::record::{Key, Record};
 use crate::wire::{Dial, Flags, Frame, Header, Message, Purpose, Role, Step, Via, kind};
 use failed::Failed;
 use fingers::Fingers;
@@ -54,6 +57,7 @@ use links::{Links, State};
 use lookup::Lookups;
 use ring::Ring;
 use seek::Sought;
+use store::Store;
 use timer::{Timer, Timers};
 
 /// What happens to a node.
@@ -125,6 +129,20 @@ pub enum Input {
         token: Token,
         /// 0 to 47.
         row: u32,
+    },
+    /// Store a record. The answer comes as [`Output::Answer`].
+    Put {
+        /// Given back with the answer.
+        token: Token,
+        /// The record.
+        record: Box<Record>,
+    },
+    /// Find the record under a key. The answer comes as [`Output::Answer`].
+    Get {
+        /// Given back with the answer.
+        token: Token,
+        /// The key.
+        key: Box<Key>,
     },
     /// A session with this peer is busy: hold a direct link, when the budget allows.
     WantDirect(Id),
@@ -271,6 +289,8 @@ pub struct Proto {
     fingers: Fingers,
     lookups: Lookups,
     timers: Timers,
+    /// Nothing where nothing is stored.
+    store: Option<Box<Store>>,
     stats: Stats,
     outputs: VecDeque<Output>,
 }
@@ -291,6 +311,7 @@ impl Proto {
             fingers: Fingers::default(),
             lookups: Lookups::default(),
             timers: Timers::default(),
+            store: None,
             stats: Stats::default(),
             outputs: VecDeque::new(),
             config,
@@ -315,11 +336,16 @@ impl Proto {
             Input::Lookup { token, key } => self.look_up(token, key, now),
             Input::Trace { token, peer } => self.trace(token, peer, now),
             Input::UpdateFinger { token, row } => self.update_finger(token, row, now),
+            Input::Put { token, record } => self.put_record(token, *record, now),
+            Input::Get { token, key } => self.get_record(token, *key, now),
             Input::WantDirect(peer) => {
                 self.want(peer, Purpose::Direct, links::Route::Ring(None), now);
             }
             Input::ReleaseDirect(peer) => self.release_direct(peer, now),
-            Input::Leave => self.leave(),
+            Input::Leave => {
+                self.hand_over(now);
+                self.leave();
+            }
         }
         self.settle(now);
     }
@@ -336,6 +362,7 @@ impl Proto {
                 Timer::Dial => self.on_dial_timer(now),
                 Timer::Lookup => self.on_lookup_timer(now),
                 Timer::Fingers => self.on_fingers_timer(now),
+                Timer::Store => self.on_store_timer(now),
             }
         }
         self.settle(now);
@@ -423,6 +450,7 @@ impl Proto {
             self.failed.memory(),
             self.fingers.memory(),
             self.lookups.memory(),
+            self.store_memory(),
             outputs,
         ];
         size_of::<Proto>() + tables.into_iter().sum::<usize>()
@@ -498,6 +526,9 @@ impl Proto {
                 self.send_to(src, via, Flags::default(), Message::Traced(trace), now);
             }
             Message::Traced(trace) => self.on_traced(trace),
+            Message::Store(request) => self.on_store(&header, *request, now),
+            Message::Stored(answer) => self.on_stored(*answer, now),
+            Message::Replicate(message) => self.on_replicate(&header, *message, now),
             Message::Datagram(packet) => self.outputs.push_back(Output::Datagram { from: src, via, packet }),
             Message::Unknown { .. } => self.stats.unknown += 1,
             _ => self.stats.invalid += 1,

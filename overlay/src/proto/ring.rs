@@ -352,6 +352,7 @@ impl Proto {
         self.ring.hints = Vec::new();
         if std::mem::take(&mut self.ring.changed) {
             self.tell_ring();
+            self.store_on_ring_changed(now);
         }
     }
 

@@ -39,10 +39,12 @@ pub(super) enum Timer {
     Lookup,
     /// Fill an empty row of the finger table.
     Fingers,
+    /// The nearest deadline of the store.
+    Store,
 }
 
 impl Timer {
-    pub(super) const ALL: [Timer; 8] = [
+    pub(super) const ALL: [Timer; 9] = [
         Timer::Join,
         Timer::Stabilize,
         Timer::Check,
@@ -51,6 +53,7 @@ impl Timer {
         Timer::Dial,
         Timer::Lookup,
         Timer::Fingers,
+        Timer::Store,
     ];
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::message::{Found, Message, Neighbours, RingView, Step, kind};
+use super::store::{check_replicate, check_store, check_stored};
 use super::{Header, MAX_ALTERNATIVES, MAX_DESCRIPTION, MAX_FRAME, MAX_NEIGHBOURS, MAX_SUCCESSORS, MAX_TRACE, Trace};
 
 /// A frame: a header and a body.
@@ -67,6 +68,9 @@ impl Frame {
             Message::Dial(body) => put(&mut out, body),
             Message::Unreachable(body) => put(&mut out, body),
             Message::Trace(body) | Message::Traced(body) => put(&mut out, body),
+            Message::Store(body) => put(&mut out, body),
+            Message::Stored(body) => put(&mut out, body),
+            Message::Replicate(body) => put(&mut out, body),
             Message::Datagram(body) | Message::Unknown { body, .. } => out.put_slice(body),
         }
         out
@@ -115,6 +119,21 @@ fn decode_body(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
         kind::UNREACHABLE => Message::Unreachable(take(&body)?),
         kind::TRACE => Message::Trace(take_trace(&body)?),
         kind::TRACED => Message::Traced(take_trace(&body)?),
+        kind::STORE => {
+            let request = take(&body)?;
+            check_store(&request)?;
+            Message::Store(Box::new(request))
+        }
+        kind::STORED => {
+            let answer = take(&body)?;
+            check_stored(&answer)?;
+            Message::Stored(Box::new(answer))
+        }
+        kind::REPLICATE => {
+            let replicate = take(&body)?;
+            check_replicate(&replicate)?;
+            Message::Replicate(Box::new(replicate))
+        }
         kind::DATAGRAM => Message::Datagram(body),
         _ => Message::Unknown { kind, body },
     };
@@ -156,9 +175,14 @@ fn at_most(length: usize, limit: usize) -> Result<(), DecodeError> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Dial, Flags, Purpose, Refusal, Role, Unreachable, Via};
+    use super::super::{
+        Ask, Dial, Flags, Listed, MAX_LISTED, MAX_PARTS, Outcome, Part, Purpose, Refusal, Replicate, Role, Store,
+        StoreRefusal, Stored, Unreachable, Via,
+    };
     use super::*;
     use crate::id::Id;
+    use crate::key::Identity;
+    use crate::record::{MAX_VALUE, Place, Record, RecordError, Seconds};
 
     fn id() -> impl Strategy<Value = Id> {
         any::<u64>().prop_map(Id::new)
@@ -185,6 +209,65 @@ mod tests {
         ]
     }
 
+    fn a_record() -> impl Strategy<Value = Record> {
+        let value = prop::collection::vec(any::<u8>(), 0..=MAX_VALUE);
+        let identity = Identity::generate();
+        (any::<bool>(), any::<u64>(), "[a-z]{1,63}", value).prop_map(move |(signed, number, name, value)| {
+            let record = match signed {
+                true => Record::entry(&identity, name, number, Seconds(number), Some(value.into())),
+                false => Record::value_of(value, Seconds(number)),
+            };
+            record.expect("within its sizes")
+        })
+    }
+
+    fn place() -> impl Strategy<Value = Place> {
+        (id(), any::<[u8; 16]>()).prop_map(|(point, slot)| Place { point, slot })
+    }
+
+    fn listed() -> impl Strategy<Value = Vec<Listed>> {
+        let one = (place(), any::<u64>()).prop_map(|(place, version)| Listed { place, version });
+        prop::collection::vec(one, 0..=MAX_LISTED)
+    }
+
+    fn ask() -> impl Strategy<Value = Ask> {
+        prop_oneof![a_record().prop_map(Ask::Put), any::<[u8; 16]>().prop_map(Ask::Get)]
+    }
+
+    fn outcome() -> impl Strategy<Value = Outcome> {
+        prop_oneof![
+            any::<u8>().prop_map(Outcome::Kept),
+            a_record().prop_map(Outcome::Found),
+            Just(Outcome::Absent),
+            Just(Outcome::Refused(StoreRefusal::Invalid(RecordError::Signature))),
+        ]
+    }
+
+    fn replicate() -> impl Strategy<Value = Replicate> {
+        let part = (id(), any::<u32>(), any::<u64>()).prop_map(|(to, count, digest)| Part { to, count, digest });
+        let places = prop::collection::vec(place(), 0..=MAX_LISTED);
+        prop_oneof![
+            (any::<u32>(), a_record()).prop_map(|(request, record)| Replicate::Copy { request, record }),
+            (any::<u32>(), any::<bool>()).prop_map(|(request, kept)| Replicate::Copied { request, kept }),
+            (any::<u32>(), id(), id(), prop::option::of(place()))
+                .prop_map(|(request, from, to, after)| Replicate::Pull { request, from, to, after }),
+            (any::<u32>(), any::<bool>(), a_record(), prop::option::of(place())).prop_map(
+                |(request, ready, record, next)| Replicate::Pulled { request, ready, records: vec![record], next }
+            ),
+            (id(), prop::collection::vec(part, 0..=MAX_PARTS))
+                .prop_map(|(from, parts)| Replicate::Compare { from, parts }),
+            (id(), id(), listed(), any::<bool>()).prop_map(|(from, to, entries, room)| Replicate::List {
+                from,
+                to,
+                entries,
+                room
+            }),
+            (any::<u32>(), listed()).prop_map(|(request, entries)| Replicate::Offer { request, entries }),
+            (any::<u32>(), places, prop::option::of((id(), id())))
+                .prop_map(|(request, places, owned)| Replicate::Want { request, places, owned }),
+        ]
+    }
+
     fn message() -> impl Strategy<Value = Message> {
         let trace = || (any::<u32>(), ids(MAX_TRACE)).prop_map(|(request, hops)| Trace { request, hops });
         prop_oneof![
@@ -205,6 +288,10 @@ mod tests {
             (id(), any::<bool>()).prop_map(|(peer, nobody)| Message::Unreachable(Unreachable { peer, nobody })),
             trace().prop_map(Message::Trace),
             trace().prop_map(Message::Traced),
+            (any::<u32>(), ask()).prop_map(|(request, ask)| Message::Store(Box::new(Store { request, ask }))),
+            (any::<u32>(), outcome())
+                .prop_map(|(request, outcome)| Message::Stored(Box::new(Stored { request, outcome }))),
+            replicate().prop_map(|replicate| Message::Replicate(Box::new(replicate))),
             prop::collection::vec(any::<u8>(), 0..2000).prop_map(|bytes| Message::Datagram(bytes.into())),
             prop::collection::vec(any::<u8>(), 0..200)
                 .prop_map(|bytes| Message::Unknown { kind: 200, body: bytes.into() }),
@@ -225,7 +312,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_frame_survives_the_wire(frame in frame()) {
+        fn a_frame_survives_the_wire_and_keeps_to_its_size(frame in frame()) {
+            prop_assert!(frame.encode().len() <= MAX_FRAME, "{} bytes", frame.encode().len());
             prop_assert_eq!(Frame::decode(frame.encode().freeze()), Ok(frame));
         }
 
@@ -269,5 +357,9 @@ mod tests {
         let frame = Frame { header: Header::new(list.kind(), a, b), message: list };
         assert_eq!(Frame::decode(frame.encode().freeze()), Err(DecodeError::Body));
         assert_eq!(Frame::decode(vec![1; MAX_FRAME + 1].into()), Err(DecodeError::TooLong));
+        let part = Part { to: a, count: 0, digest: 0 };
+        let compare = Message::Replicate(Box::new(Replicate::Compare { from: a, parts: vec![part; MAX_PARTS + 1] }));
+        let frame = Frame { header: Header::new(compare.kind(), a, b), message: compare };
+        assert_eq!(Frame::decode(frame.encode().freeze()), Err(DecodeError::Body));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::store::{Replicate, Store, Stored};
 use crate::id::Id;
 
 /// The kinds of frames. The numbers are the wire's; they are never used again for something else.
@@ -40,6 +41,12 @@ pub mod kind {
     pub const TRACE: u8 = 36;
     /// The answer to [`TRACE`].
     pub const TRACED: u8 = 37;
+    /// Keep a record, or give one.
+    pub const STORE: u8 = 39;
+    /// The answer to [`STORE`].
+    pub const STORED: u8 = 40;
+    /// What the nodes that keep one arc's records tell each other.
+    pub const REPLICATE: u8 = 41;
 
     /// Kinds from here on travel on the unreliable channel.
     pub const FIRST_DATAGRAM: u8 = 64;
@@ -76,6 +83,12 @@ pub enum Message {
     Trace(Trace),
     /// The answer to `Trace`: the same hops, complete.
     Traced(Trace),
+    /// A request to the store at the point that the frame is addressed to.
+    Store(Box<Store>),
+    /// The answer to `Store`.
+    Stored(Box<Stored>),
+    /// Between the nodes that keep one arc's records.
+    Replicate(Box<Replicate>),
     /// A packet of a session, of no more than [`MAX_DATAGRAM`](super::MAX_DATAGRAM) bytes.
     Datagram(Bytes),
     /// A kind that a later version added.
@@ -104,6 +117,9 @@ impl Message {
             Message::Unreachable(_) => kind::UNREACHABLE,
             Message::Trace(_) => kind::TRACE,
             Message::Traced(_) => kind::TRACED,
+            Message::Store(_) => kind::STORE,
+            Message::Stored(_) => kind::STORED,
+            Message::Replicate(_) => kind::REPLICATE,
             Message::Datagram(_) => kind::DATAGRAM,
             Message::Unknown { kind, .. } => *kind,
         }

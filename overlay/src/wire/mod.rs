@@ -7,10 +7,14 @@
 mod codec;
 mod header;
 mod message;
+mod store;
 
 pub use codec::{DecodeError, Frame};
 pub use header::{Flags, Header, MAX_TRAIL, TTL, VERSION, Via};
 pub use message::{Dial, Found, Message, Neighbours, Purpose, Refusal, RingView, Role, Step, Trace, Unreachable, kind};
+pub use store::{
+    Ask, Listed, MAX_LISTED, MAX_PARTS, Outcome, Part, Replicate, Store, StoreRefusal, Stored, record_bytes,
+};
 
 /// Bytes in a frame, header included, at most: what every browser takes as one message of a data channel.
 pub const MAX_FRAME: usize = 16 * 1024;

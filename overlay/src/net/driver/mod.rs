@@ -26,6 +26,7 @@ use crate::net::session::Port;
 use crate::net::signal::{SignallingClient, SignallingEvent, SignallingHandle};
 use crate::node::{Counters, NodeEvent, NodeStatus, PeerInfo};
 use crate::proto::{Answer, Finger, Input, LinkId, Proto, Time, Token};
+use crate::record::{Key, Record};
 use crate::signalling::Status;
 
 /// Frames of all links that wait for the driver, at most.
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Lookup { key: Id, reply: oneshot::Sender<Answer> },
     Trace { peer: Id, reply: oneshot::Sender<Answer> },
     UpdateFinger { row: u32, reply: oneshot::Sender<Answer> },
+    Put { record: Box<Record>, reply: oneshot::Sender<Answer> },
+    Get { key: Box<Key>, reply: oneshot::Sender<Answer> },
     Status { reply: oneshot::Sender<NodeStatus> },
     WantDirect(Id),
     ReleaseDirect(Id),
@@ -67,6 +70,8 @@ pub(crate) struct Parts {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: broadcast::Sender<NodeEvent>,
     pub(crate) epoch: Instant,
+    /// What the clock of the protocol showed then.
+    pub(crate) started: Time,
 }
 
 /// A link that is being set up.
@@ -100,6 +105,7 @@ pub(crate) struct Driver {
     commands: mpsc::Receiver<Command>,
     events: broadcast::Sender<NodeEvent>,
     epoch: Instant,
+    started: Time,
     port: Option<Port>,
     routes: Routes,
     unrouted_in: mpsc::Sender<Unrouted>,
@@ -137,6 +143,7 @@ impl Driver {
             commands: parts.commands,
             events: parts.events,
             epoch: parts.epoch,
+            started: parts.started,
             port: None,
             routes: Routes::default(),
             unrouted_in,
@@ -171,7 +178,7 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         self.drain();
         while self.closed.is_none() {
-            let timeout = self.proto.poll_timeout().map(|at| self.epoch + Duration::from_micros(at.0));
+            let timeout = self.proto.poll_timeout().map(|at| self.epoch + at.since(self.started));
             let timeout =
                 tokio::time::Instant::from_std(timeout.unwrap_or_else(|| Instant::now() + Duration::from_secs(60)));
             let status_due = self.status_due.unwrap_or(timeout);
@@ -196,7 +203,7 @@ impl Driver {
     }
 
     fn now(&self) -> Time {
-        Time(self.epoch.elapsed().as_micros() as u64)
+        self.started.after(self.epoch.elapsed())
     }
 
     fn input(&mut self, input: Input) {
@@ -217,6 +224,14 @@ impl Driver {
             Command::UpdateFinger { row, reply } => {
                 let token = self.await_answer(reply);
                 self.input(Input::UpdateFinger { token, row });
+            }
+            Command::Put { record, reply } => {
+                let token = self.await_answer(reply);
+                self.input(Input::Put { token, record });
+            }
+            Command::Get { key, reply } => {
+                let token = self.await_answer(reply);
+                self.input(Input::Get { token, key });
             }
             Command::Status { reply } => {
                 let _ = reply.send(self.status());

@@ -1,0 +1,158 @@
+//! The owner's part: it keeps what is written, sees to the copies, and answers.
+
+use std::time::Duration;
+
+use super::{REPAIR, Store, UNANSWERED, seconds};
+use crate::id::Id;
+use crate::proto::{Phase, Proto, Time};
+use crate::record::{Place, Record};
+use crate::wire::{Ask, Flags, Header, Message, Outcome, Store as Request, StoreRefusal, Stored};
+use rand::RngExt;
+
+/// Writes whose copies an owner waits for at most.
+const MAX_WRITES: usize = 256;
+
+/// How long an owner waits for its successors to keep a copy. It answers then with as many as have.
+const COPY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A write that waits for its copies.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Write {
+    /// The number of its copies.
+    copies: u32,
+    place: Place,
+    version: u64,
+    /// Who wrote, through whom, and by which number.
+    from: (Id, Option<Id>, u32),
+    /// Who has not answered yet.
+    waiting: Vec<Id>,
+    /// How many keep the record.
+    kept: u8,
+    deadline: Time,
+}
+
+impl Write {
+    pub(super) fn due(&self) -> Time {
+        self.deadline
+    }
+}
+
+impl Proto {
+    /// A request to the owner of a point.
+    pub(in super::super) fn on_store(&mut self, header: &Header, request: Request, now: Time) {
+        let from = (header.src, header.answer_through(), request.request);
+        if self.phase != Phase::Member {
+            return self.answer_store(from, Outcome::Refused(StoreRefusal::NotReady), now);
+        }
+        self.open_store(now);
+        self.begin_taking_over(now);
+        let ready = self.store.as_ref().is_some_and(|store| store.take_over.is_ready());
+        let outcome = match request.ask {
+            _ if !ready => Some(Outcome::Refused(StoreRefusal::NotReady)),
+            Ask::Get(slot) => {
+                let place = Place { point: header.dst, slot };
+                let held = self.store.as_ref().and_then(|store| store.table.get(place, seconds(now)));
+                Some(held.map_or(Outcome::Absent, |held| Outcome::Found(held.record.clone())))
+            }
+            Ask::Put(record) => self.on_put(from, header.dst, record, now),
+        };
+        if let Some(outcome) = outcome {
+            self.answer_store(from, outcome, now);
+        }
+        self.set_store_timer();
+    }
+
+    /// Keeps a record and sends its copies out; gives the answer if it need not wait for them.
+    fn on_put(&mut self, from: (Id, Option<Id>, u32), at: Id, record: Record, now: Time) -> Option<Outcome> {
+        let place = Place::of(&record.key());
+        if place.point != at {
+            return Some(Outcome::Refused(StoreRefusal::Misplaced));
+        }
+        if self.store.as_ref().is_some_and(|store| store.writes.len() >= MAX_WRITES) {
+            return Some(Outcome::Refused(StoreRefusal::Busy));
+        }
+        if let Err(refusal) = self.keep(record.clone(), false, false, now) {
+            return Some(Outcome::Refused(refusal));
+        }
+        let waiting = self.keepers();
+        if waiting.is_empty() {
+            return Some(Outcome::Kept(1));
+        }
+        let copies = self.rng.random_range(REPAIR + 1..=u32::MAX);
+        let (version, deadline) = (record.version(), now.after(COPY_TIMEOUT));
+        let write = Write { copies, place, version, from, waiting: waiting.clone(), kept: 1, deadline };
+        self.open_store(now).writes.push(write);
+        for keeper in waiting {
+            self.send_copy(keeper, None, copies, record.clone(), now);
+        }
+        None
+    }
+
+    /// Somebody wants this node to keep a copy.
+    pub(super) fn on_copy(&mut self, src: Id, via: Option<Id>, request: u32, record: Record, now: Time) {
+        let place = Place::of(&record.key());
+        let result = self.keep(record, true, true, now);
+        if request == UNANSWERED {
+            return;
+        }
+        if let Err(StoreRefusal::Older | StoreRefusal::Taken) = result
+            && let Some(held) = self.store.as_ref().and_then(|store| store.table.get(place, seconds(now)))
+        {
+            let newer = held.record.clone();
+            self.send_copy(src, via, UNANSWERED, newer, now);
+        }
+        // A repair that comes to nothing is not to be hurried.
+        let futile = matches!(result, Err(StoreRefusal::Full | StoreRefusal::WriterFull | StoreRefusal::Invalid(_)));
+        if request != REPAIR || futile {
+            let answer = crate::wire::Replicate::Copied { request, kept: result.is_ok() };
+            self.send_replicate(src, via, answer, now);
+        }
+        self.begin_taking_over(now);
+    }
+
+    pub(super) fn on_copied(&mut self, src: Id, request: u32, kept: bool, now: Time) {
+        let Some(store) = self.store.as_mut() else { return };
+        if request == REPAIR {
+            store.sent_some = false;
+            return;
+        }
+        let Some(at) = store.writes.iter().position(|write| write.copies == request) else { return };
+        let write = &mut store.writes[at];
+        let Some(index) = write.waiting.iter().position(|&id| id == src) else { return };
+        write.waiting.swap_remove(index);
+        if kept {
+            write.kept = write.kept.saturating_add(1);
+            if let Some(held) = store.table.get_mut(write.place) {
+                held.copied = true;
+            }
+        }
+        if store.writes[at].waiting.is_empty() {
+            self.end_write(at, now);
+        }
+    }
+
+    /// Answers the writes that have waited long enough.
+    pub(super) fn end_writes(&mut self, now: Time) {
+        let late = |store: &Store| store.writes.iter().position(|write| write.deadline <= now);
+        while let Some(at) = self.store.as_deref().and_then(late) {
+            self.end_write(at, now);
+        }
+    }
+
+    fn end_write(&mut self, at: usize, now: Time) {
+        let Some(store) = self.store.as_mut() else { return };
+        let write = store.writes.swap_remove(at);
+        // Another copy may have shown that somebody else was first.
+        let held = store.table.get(write.place, seconds(now));
+        let outcome = match held.is_some_and(|held| held.version == write.version) {
+            true => Outcome::Kept(write.kept),
+            false => Outcome::Refused(StoreRefusal::Older),
+        };
+        self.answer_store(write.from, outcome, now);
+    }
+
+    fn answer_store(&mut self, (to, via, request): (Id, Option<Id>, u32), outcome: Outcome, now: Time) {
+        let answer = Message::Stored(Box::new(Stored { request, outcome }));
+        self.send_to(to, via, Flags::default(), answer, now);
+    }
+}
