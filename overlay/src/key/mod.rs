@@ -34,6 +34,10 @@ pub enum Purpose {
     Link,
     /// To store a record: over all of it.
     Record,
+    /// To publish on a channel: over an envelope.
+    Channel,
+    /// To show that a node belongs to a private channel.
+    Membership,
 }
 
 impl Purpose {
@@ -42,6 +46,8 @@ impl Purpose {
             Purpose::Signalling => b"atoll signalling 1\0",
             Purpose::Link => b"atoll link 1\0",
             Purpose::Record => b"atoll record 1\0",
+            Purpose::Channel => b"atoll channel 1\0",
+            Purpose::Membership => b"atoll membership 1\0",
         }
     }
 }
@@ -91,6 +97,15 @@ impl Identity {
         Identity { secret, public }
     }
 }
+
+/// Two are the same when their public halves are.
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.public == other.public
+    }
+}
+
+impl Eq for Identity {}
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -262,6 +262,7 @@ impl Proto {
         if entry.member && self.links.members().next().is_none() {
             self.on_isolated(farewell, now);
         }
+        self.channels_on_link_down(link, now);
     }
 
     /// A link did not open: leave the peer alone for a while. Only a neighbour on the ring is missed for that: any other attempt may have

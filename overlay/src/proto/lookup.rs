@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::channel::ChannelError;
 use super::links::{Link, LinkId};
 use super::store::StoreError;
 use super::timer::{Time, Timer};
@@ -47,6 +48,12 @@ pub enum Answer {
     Finger(Result<Id, LookupError>),
     /// To [`Input::Put`](super::Input::Put): how many nodes keep the record, its owner among them.
     Put(Result<u8, StoreError>),
+    /// To [`Input::JoinChannel`](super::Input::JoinChannel).
+    Joined(Result<(), ChannelError>),
+    /// To [`Input::Publish`](super::Input::Publish): the number of the message in its stream.
+    Published(Result<u64, ChannelError>),
+    /// To [`Input::LeaveChannel`](super::Input::LeaveChannel).
+    LeftChannel,
     /// To [`Input::Get`](super::Input::Get): the record, verified. One without a value says that it was deleted.
     Get(Result<Option<Box<Record>>, StoreError>),
 }

@@ -7,8 +7,9 @@
 //! The simulator, the native node and the browser run this type. It follows Chord (Stoica et al., SIGCOMM 2001) as corrected
 //! by Pamela Zave ("Reasoning about identifier spaces: how to make Chord correct", IEEE TSE 2017), under a hard budget of
 //! links that are used in both directions. Each part has a file: `ring`, `join`, `dial`, `failed`, `links`, `fingers`, `seek`,
-//! `route`, `lookup`, `liveness`, `store`; and `chord` is the paper's own routing, to compare with.
+//! `route`, `lookup`, `liveness`, `store`, `channel`; and `chord` is the paper's own routing, to compare with.
 
+mod channel;
 mod chord;
 mod config;
 mod dial;
@@ -37,6 +38,7 @@ use rand::SeedableRng;
 use rand_pcg::Pcg32;
 use serde::Serialize;
 
+pub use channel::{ChannelError, ChannelEvent, ChannelStats, MAX_CHANNELS, Membership};
 pub use config::{Config, Placement, Quotas, Routing};
 pub use fingers::Finger;
 #[cfg(feature = "known-bugs")]
@@ -49,7 +51,8 @@ pub use timer::Time;
 
 use crate::id::Id;
 use crate::record::{Key, Record};
-use crate::wire::{Dial, Flags, Frame, Header, Message, Purpose, Role, Step, Via, kind};
+use crate::wire::{ChannelId, Dial, Flags, Frame, Header, Message, Published, Purpose, Role, Step, Via, kind};
+use channel::Channels;
 use failed::Failed;
 use fingers::Fingers;
 use join::Joining;
@@ -144,6 +147,27 @@ pub enum Input {
         /// The key.
         key: Box<Key>,
     },
+    /// Join a channel. The answer comes as [`Output::Answer`], and what others publish as [`Output::Channel`].
+    JoinChannel {
+        /// Given back with the answer.
+        token: Token,
+        /// Which channel, and what to show for it.
+        membership: Box<Membership>,
+    },
+    /// Publish on a channel that the node has joined. Each message is answered by [`Output::Answer`] when the neighbours have room for it.
+    Publish {
+        /// The channel.
+        channel: ChannelId,
+        /// The messages in their order, each with the token of its answer. Those that come together travel together.
+        messages: Vec<(Token, Published)>,
+    },
+    /// Leave a channel. The answer comes as [`Output::Answer`], when what was published is on its way.
+    LeaveChannel {
+        /// Given back with the answer.
+        token: Token,
+        /// The channel.
+        channel: ChannelId,
+    },
     /// A session with this peer is busy: hold a direct link, when the budget allows.
     WantDirect(Id),
     /// The session is idle again: the direct link may go.
@@ -214,6 +238,13 @@ pub enum Output {
         token: Token,
         /// The answer.
         answer: Answer,
+    },
+    /// Something for the application on a channel that it has joined.
+    Channel {
+        /// The channel.
+        channel: ChannelId,
+        /// What it is.
+        event: ChannelEvent,
     },
     /// Something that the application may want to know.
     Event(Event),
@@ -291,6 +322,8 @@ pub struct Proto {
     timers: Timers,
     /// Nothing where nothing is stored.
     store: Option<Box<Store>>,
+    /// Nothing where the node takes part in no channel.
+    channels: Option<Box<Channels>>,
     stats: Stats,
     outputs: VecDeque<Output>,
 }
@@ -312,6 +345,7 @@ impl Proto {
             lookups: Lookups::default(),
             timers: Timers::default(),
             store: None,
+            channels: None,
             stats: Stats::default(),
             outputs: VecDeque::new(),
             config,
@@ -338,6 +372,9 @@ impl Proto {
             Input::UpdateFinger { token, row } => self.update_finger(token, row, now),
             Input::Put { token, record } => self.put_record(token, *record, now),
             Input::Get { token, key } => self.get_record(token, *key, now),
+            Input::JoinChannel { token, membership } => self.join_channel(token, *membership, now),
+            Input::Publish { channel, messages } => self.publish(channel, messages, now),
+            Input::LeaveChannel { token, channel } => self.leave_channel(token, channel, now),
             Input::WantDirect(peer) => {
                 self.want(peer, Purpose::Direct, links::Route::Ring(None), now);
             }
@@ -363,6 +400,7 @@ impl Proto {
                 Timer::Lookup => self.on_lookup_timer(now),
                 Timer::Fingers => self.on_fingers_timer(now),
                 Timer::Store => self.on_store_timer(now),
+                Timer::Channel => self.on_channel_timer(now),
             }
         }
         self.settle(now);
@@ -451,6 +489,7 @@ impl Proto {
             self.fingers.memory(),
             self.lookups.memory(),
             self.store_memory(),
+            self.channels_memory(),
             outputs,
         ];
         size_of::<Proto>() + tables.into_iter().sum::<usize>()
@@ -488,6 +527,8 @@ impl Proto {
             Message::Ring(view) => self.on_ring(link, peer, &view, now),
             Message::Leave(view) => self.on_leave(link, peer, &view, now),
             Message::Close => self.on_closed_by_peer(link, now),
+            Message::Tree(message) => self.on_tree(link, peer, *message, now),
+            Message::Envelope(envelope) => self.on_envelope(link, peer, envelope, now),
             Message::Unknown { .. } => self.stats.unknown += 1,
             _ => self.stats.invalid += 1,
         }

@@ -353,6 +353,7 @@ impl Proto {
         if std::mem::take(&mut self.ring.changed) {
             self.tell_ring();
             self.store_on_ring_changed(now);
+            self.channels_on_ring_changed(now);
         }
     }
 

@@ -41,10 +41,12 @@ pub(super) enum Timer {
     Fingers,
     /// The nearest deadline of the store.
     Store,
+    /// The nearest deadline of a channel.
+    Channel,
 }
 
 impl Timer {
-    pub(super) const ALL: [Timer; 9] = [
+    pub(super) const ALL: [Timer; 10] = [
         Timer::Join,
         Timer::Stabilize,
         Timer::Check,
@@ -54,6 +56,7 @@ impl Timer {
         Timer::Lookup,
         Timer::Fingers,
         Timer::Store,
+        Timer::Channel,
     ];
 }
 

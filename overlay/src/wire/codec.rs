@@ -6,6 +6,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::channel::check_tree;
+use super::envelope::Envelope;
 use super::message::{Found, Message, Neighbours, RingView, Step, kind};
 use super::store::{check_replicate, check_store, check_stored};
 use super::{Header, MAX_ALTERNATIVES, MAX_DESCRIPTION, MAX_FRAME, MAX_NEIGHBOURS, MAX_SUCCESSORS, MAX_TRACE, Trace};
@@ -63,6 +65,8 @@ impl Frame {
             Message::Ping | Message::Pong | Message::AskRing | Message::Close => {}
             Message::Neighbours(body) => put(&mut out, body),
             Message::Ring(body) | Message::Leave(body) => put(&mut out, body),
+            Message::Tree(body) => put(&mut out, body),
+            Message::Envelope(body) => out.put_slice(body.bytes()),
             Message::Find(body) => put(&mut out, body),
             Message::Found(body) => put(&mut out, body),
             Message::Dial(body) => put(&mut out, body),
@@ -101,6 +105,12 @@ fn decode_body(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
         kind::RING => Message::Ring(take_view(&body)?),
         kind::LEAVE => Message::Leave(take_view(&body)?),
         kind::CLOSE => Message::Close,
+        kind::TREE => {
+            let tree = take(&body)?;
+            check_tree(&tree)?;
+            Message::Tree(Box::new(tree))
+        }
+        kind::ENVELOPE => Message::Envelope(Arc::new(Envelope::decode(body)?)),
         kind::FIND => Message::Find(take(&body)?),
         kind::FOUND => {
             let found: Found = take(&body)?;
@@ -176,7 +186,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{
-        Ask, Dial, Flags, Listed, MAX_LISTED, MAX_PARTS, Outcome, Part, Purpose, Refusal, Replicate, Role, Store,
+        Ask, ChannelId, Dial, Flags, Head, JoinRefusal, Label, Listed, MAX_HEADS, MAX_PATH, MAX_RANGES, Proof, Published,
+        Terms, Tree, MAX_LISTED, MAX_PARTS, Outcome, Part, Purpose, Refusal, Replicate, Role, Store,
         StoreRefusal, Stored, Unreachable, Via,
     };
     use super::*;
@@ -268,6 +279,43 @@ mod tests {
         ]
     }
 
+    fn tree() -> impl Strategy<Value = Tree> {
+        let gate = Identity::generate();
+        let channel = any::<[u8; 16]>().prop_map(ChannelId);
+        let range = (any::<u64>(), any::<u64>());
+        let head = (id(), any::<u64>(), any::<u64>(), prop::collection::vec(range, 0..=MAX_RANGES))
+            .prop_map(|(publisher, stream, upper, ranges)| Head { publisher, stream, upper, ranges });
+        prop_oneof![
+            (".{0,20}", any::<bool>(), any::<u32>(), id()).prop_map(move |(name, private, attempt, member)| {
+                let terms = Terms::new(&name, true, private.then_some(gate.public()));
+                let proof = private.then(|| Proof::new(&gate, terms.id(), member, 1));
+                Tree::Join { terms, attempt, proof }
+            }),
+            (channel.clone(), any::<u32>()).prop_map(|(channel, attempt)| Tree::Pending { channel, attempt }),
+            (channel.clone(), any::<u32>()).prop_map(|(channel, attempt)| {
+                Tree::Refused { channel, attempt, reason: JoinRefusal::Circle }
+            }),
+            (channel.clone(), any::<u32>(), ids(MAX_PATH))
+                .prop_map(|(channel, attempt, path)| Tree::Beat { channel, attempt, path }),
+            channel.clone().prop_map(|channel| Tree::Leave { channel }),
+            (channel.clone(), any::<u32>()).prop_map(|(channel, attempt)| Tree::Drop { channel, attempt }),
+            (channel.clone(), prop::collection::vec(head, 0..=MAX_HEADS), any::<bool>())
+                .prop_map(|(channel, heads, more)| Tree::Have { channel, heads, more }),
+            (channel, any::<u64>(), any::<u64>())
+                .prop_map(|(channel, received, limit)| Tree::Credit { channel, received, limit }),
+        ]
+    }
+
+    fn envelope() -> impl Strategy<Value = Envelope> {
+        let publisher = Identity::generate();
+        let payload = prop::collection::vec(any::<u8>(), 0..500);
+        (any::<bool>(), any::<u32>(), ".{0,30}", payload).prop_map(move |(signed, number, scope, payload)| {
+            let channel = ChannelId([1; 16]);
+            let label = Label { channel, stream: 1, sent: 2, first: number.into(), pass: None };
+            Envelope::seal(&publisher, signed, label, &[Published { scope, payload: payload.into() }])
+        })
+    }
+
     fn message() -> impl Strategy<Value = Message> {
         let trace = || (any::<u32>(), ids(MAX_TRACE)).prop_map(|(request, hops)| Trace { request, hops });
         prop_oneof![
@@ -278,6 +326,8 @@ mod tests {
                 .prop_map(|(member, room, ids)| Message::Neighbours(Neighbours { member, room, ids: ids.into() })),
             view().prop_map(|view| Message::Ring(view.into())),
             view().prop_map(|view| Message::Leave(view.into())),
+            tree().prop_map(|tree| Message::Tree(Box::new(tree))),
+            envelope().prop_map(|envelope| Message::Envelope(Arc::new(envelope))),
             any::<u32>().prop_map(Message::Find),
             (any::<u32>(), any::<u8>(), view()).prop_map(|(request, hops, view)| Message::Found(Found {
                 request,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::channel::Tree;
+use super::envelope::Envelope;
 use super::store::{Replicate, Store, Stored};
 use crate::id::Id;
 
@@ -26,6 +28,10 @@ pub mod kind {
     pub const LEAVE: u8 = 7;
     /// The sender needs the place of the link for another, and closes it.
     pub const CLOSE: u8 = 8;
+    /// What neighbours in the tree of a channel tell each other.
+    pub const TREE: u8 = 9;
+    /// Messages of a channel.
+    pub const ENVELOPE: u8 = 10;
 
     /// Kinds from here on are routed over the ring, those below stay on their link.
     pub const FIRST_ROUTED: u8 = 32;
@@ -71,6 +77,10 @@ pub enum Message {
     Leave(Arc<RingView>),
     /// The sender is about to close the link.
     Close,
+    /// Between neighbours in the tree of a channel.
+    Tree(Box<Tree>),
+    /// Messages of a channel. What is passed on is not copied.
+    Envelope(Arc<Envelope>),
     /// Who owns the key that the frame is addressed to? The number is given back in the answer.
     Find(u32),
     /// The answer to `Find`.
@@ -111,6 +121,8 @@ impl Message {
             Message::Ring(_) => kind::RING,
             Message::Leave(_) => kind::LEAVE,
             Message::Close => kind::CLOSE,
+            Message::Tree(_) => kind::TREE,
+            Message::Envelope(_) => kind::ENVELOPE,
             Message::Find(_) => kind::FIND,
             Message::Found(_) => kind::FOUND,
             Message::Dial(_) => kind::DIAL,

@@ -4,12 +4,16 @@
 //! that a frame is for, or the neighbour that it came from, decodes the [`Message`] behind it. Every size is bounded and
 //! checked before anything is allocated. `docs/protocol.md` shows the layout byte by byte.
 
+mod channel;
 mod codec;
+mod envelope;
 mod header;
 mod message;
 mod store;
 
+pub use channel::{ChannelId, Head, JoinRefusal, MAX_HEADS, MAX_PATH, MAX_RANGES, Proof, Terms, Tree};
 pub use codec::{DecodeError, Frame};
+pub use envelope::{Envelope, Label, MAX_BATCH, MAX_PAYLOAD, MAX_SCOPE, Message as Published, pass_bytes};
 pub use header::{Flags, Header, MAX_TRAIL, TTL, VERSION, Via};
 pub use message::{Dial, Found, Message, Neighbours, Purpose, Refusal, RingView, Role, Step, Trace, Unreachable, kind};
 pub use store::{

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll::id::Id;
-use atoll::proto::{Answer, Config, Event as RingEvent, Hop, Input, LinkId, Output, Phase, Proto, Time, Token};
-use atoll::wire::{Dial, Frame, Message, Role, kind};
+use atoll::proto::{Answer, ChannelEvent, Config, Event as RingEvent, Hop, Input, LinkId, Output, Phase, Proto, Time, Token};
+use atoll::wire::{ChannelId, Dial, Frame, Message, Role, kind};
 use bytes::Bytes;
 use prefetch_index::prefetch_index;
 use rand::{RngExt, SeedableRng};
@@ -133,6 +133,15 @@ pub enum Happening {
         token: u64,
         /// The answer.
         answer: Answer,
+    },
+    /// Something came on a channel.
+    Channel {
+        /// The node.
+        node: usize,
+        /// The channel.
+        channel: ChannelId,
+        /// What came.
+        event: ChannelEvent,
     },
     /// A packet arrived.
     Packet {
@@ -634,6 +643,7 @@ impl World {
                 Output::Answer { token, answer } => {
                     self.note(Happening::Answer { node: at, token: token.0, answer });
                 }
+                Output::Channel { channel, event } => self.note(Happening::Channel { node: at, channel, event }),
                 Output::Event(event) => self.on_event(at, event),
             }
         }

@@ -1,0 +1,279 @@
+//! The application's side: joining, publishing, leaving.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::super::timer::Time;
+use super::super::{Answer, Output, Proto, Token};
+use super::stream::Stream;
+use super::tree::{Place, tree};
+use super::{Channel, MAX_CHANNELS, Scene};
+use crate::id::Id;
+use crate::key::{Identity, Purpose, SIGNATURE_BYTES};
+use crate::wire::{ChannelId, Envelope, Head, JoinRefusal, Label, MAX_PAYLOAD, MAX_SCOPE, Proof, Published, Terms, Tree, pass_bytes};
+
+/// Messages that wait to be published on a channel at most.
+const MAX_WAITING: usize = 1024;
+
+/// Bytes of them at most.
+const MAX_WAITING_BYTES: usize = 1 << 20;
+
+/// While neighbours have so many bytes still to be sent, what is published waits, and goes out together.
+const SEAL_BELOW: usize = 32 << 10;
+
+/// How long joining may take.
+const JOIN_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long leaving waits for the neighbours to take what is for them.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a node joins a channel with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Membership {
+    /// The channel's terms.
+    pub terms: Terms,
+    /// The node's key pair, to sign what it publishes.
+    pub identity: Identity,
+    /// Of a private channel: the key pair that members share.
+    pub gate: Option<Identity>,
+}
+
+/// Why a request about a channel came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// No place in the channel's tree was found in time.
+    #[error("no place in the channel's tree was found in time; the ring may be repairing itself, try again")]
+    TimedOut,
+    /// The nodes on the way to the root refuse.
+    #[error(transparent)]
+    Refused(#[from] JoinRefusal),
+    /// The node takes part in too many channels.
+    #[error("the node takes part in too many channels; at most {MAX_CHANNELS}")]
+    TooMany,
+    /// The node has joined this channel already.
+    #[error("the node has joined this channel already")]
+    Joined,
+    /// The node has not joined this channel, or has left it.
+    #[error("the node has not joined this channel")]
+    NotJoined,
+    /// The message is too large.
+    #[error("the message is too large; a payload has at most {MAX_PAYLOAD} bytes, a scope {MAX_SCOPE}")]
+    TooLarge,
+    /// Too many messages wait to be published.
+    #[error("too many messages wait to be published; at most {MAX_WAITING}")]
+    Busy,
+}
+
+/// The application's place in a channel.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Member {
+    membership: Membership,
+    /// Of a private channel: shows others that this node may publish.
+    pass: Option<[u8; SIGNATURE_BYTES]>,
+    joining: Option<(Token, Time)>,
+    leaving: Option<(Token, Time)>,
+    /// Why a neighbour did not take the node, the last time.
+    pub(super) refused: Option<JoinRefusal>,
+    stream: u64,
+    next: u64,
+    waiting: VecDeque<(Token, Published)>,
+    waiting_bytes: usize,
+}
+
+impl Member {
+    /// The number of its stream.
+    pub(super) fn stream(&self) -> u64 {
+        self.stream
+    }
+
+    /// Whether somebody speaks of what this node itself publishes.
+    pub(super) fn is_own(&self, head: &Head) -> bool {
+        head.publisher == self.membership.identity.id() && head.stream == self.stream
+    }
+
+    pub(super) fn due(&self) -> Option<Time> {
+        self.joining.iter().chain(&self.leaving).map(|&(_, until)| until).min()
+    }
+}
+
+impl Channel {
+    /// Shows that a member in this part of the tree wants the channel.
+    pub(super) fn own_proof(&self, me: Id, now: Time) -> Option<Proof> {
+        match self.member.as_ref().and_then(|member| member.membership.gate.as_ref()) {
+            Some(gate) => Some(Proof::new(gate, self.id, me, now.0)),
+            None => self.proof.clone(),
+        }
+    }
+
+    pub(super) fn finish_joining(&mut self, result: Result<(), ChannelError>, scene: &mut Scene<'_>) {
+        let Some(member) = self.member.as_mut() else { return };
+        let Some((token, _)) = member.joining.take() else { return };
+        scene.outputs.push_back(Output::Answer { token, answer: Answer::Joined(result) });
+        if result.is_err() {
+            self.drop_member(scene);
+        }
+    }
+
+    /// The application is gone; what it still waits for fails.
+    fn drop_member(&mut self, scene: &mut Scene<'_>) {
+        let Some(member) = self.member.take() else { return };
+        for (token, _) in member.waiting {
+            let answer = Answer::Published(Err(ChannelError::NotJoined));
+            scene.outputs.push_back(Output::Answer { token, answer });
+        }
+        if let Some((token, _)) = member.leaving {
+            scene.outputs.push_back(Output::Answer { token, answer: Answer::LeftChannel });
+        }
+    }
+
+    /// Puts what waits into envelopes, as long as neighbours take them. Whether there was any.
+    pub(super) fn publish_more(&mut self, scene: &mut Scene<'_>) -> bool {
+        if self.backlog() >= SEAL_BELOW {
+            return false;
+        }
+        let Some(member) = self.member.as_mut() else { return false };
+        let count = Envelope::fit(member.waiting.iter().map(|(_, message)| message));
+        if count == 0 {
+            return false;
+        }
+        let (tokens, messages): (Vec<Token>, Vec<Published>) = member.waiting.drain(..count).unzip();
+        member.waiting_bytes -= messages.iter().map(size).sum::<usize>();
+        let (stream, first) = (member.stream, member.next);
+        member.next += count as u64;
+        let label = Label { channel: self.id, stream, sent: scene.now.0, first, pass: member.pass };
+        let envelope = Envelope::seal(&member.membership.identity, self.terms.signed, label, &messages);
+        scene.stats.published += count as u64;
+        self.take(envelope.into(), None, scene);
+        for (number, token) in (first..).zip(tokens) {
+            scene.outputs.push_back(Output::Answer { token, answer: Answer::Published(Ok(number)) });
+        }
+        true
+    }
+
+    /// The application leaves, when its neighbours have what is for them or have had their time. Whether it has left.
+    pub(super) fn leave_when_done(&mut self, scene: &mut Scene<'_>) -> bool {
+        let Some(member) = &self.member else { return false };
+        let Some((_, until)) = member.leaving else { return false };
+        let done = (member.waiting.is_empty() && self.backlog() == 0) || until <= scene.now;
+        if done {
+            self.drop_member(scene);
+        }
+        done
+    }
+
+    /// A join that has taken too long.
+    pub(super) fn end_late_join(&mut self, scene: &mut Scene<'_>) {
+        let Some(member) = &self.member else { return };
+        if member.joining.is_some_and(|(_, until)| until <= scene.now) {
+            let error = member.refused.map_or(ChannelError::TimedOut, ChannelError::Refused);
+            self.finish_joining(Err(error), scene);
+        }
+    }
+}
+
+impl Proto {
+    pub(in super::super) fn join_channel(&mut self, token: Token, membership: Membership, now: Time) {
+        let id = membership.terms.id();
+        let channels = self.channels.get_or_insert_default();
+        let fail = match channels.table.get(&id) {
+            Some(channel) if channel.member.is_some() => Some(ChannelError::Joined),
+            None if channels.table.len() >= MAX_CHANNELS => Some(ChannelError::TooMany),
+            _ => None,
+        };
+        if let Some(error) = fail {
+            return self.answer_channel(token, Answer::Joined(Err(error)));
+        }
+        let is_new = !channels.table.contains_key(&id);
+        let channel = channels.table.entry(id).or_insert_with(|| Channel::new(membership.terms.clone(), now));
+        let me = membership.identity.id();
+        let sign = |gate: &Identity| gate.sign(Purpose::Membership, &pass_bytes(id, me, now.0));
+        let pass = membership.gate.as_ref().map(sign);
+        let member = Member {
+            membership,
+            pass,
+            joining: Some((token, now.after(JOIN_WITHIN))),
+            leaving: None,
+            refused: None,
+            stream: now.0,
+            next: 0,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+        };
+        channel.member = Some(Box::new(member));
+        (channel.since, channel.idle_since) = (now, None);
+        channel.streams.values_mut().for_each(Stream::begin);
+        if is_new {
+            self.seek_place(id, now);
+        } else {
+            self.with_channel(id, now, |channel, scene| {
+                if channel.is_attached() {
+                    channel.finish_joining(Ok(()), scene);
+                }
+            });
+        }
+    }
+
+    pub(in super::super) fn publish(&mut self, id: ChannelId, messages: Vec<(Token, Published)>, now: Time) {
+        let is_member = |channel: &&mut Channel| channel.member.as_ref().is_some_and(|member| member.leaving.is_none());
+        let Some(channel) = self.channel_mut(id).filter(is_member) else {
+            for (token, _) in messages {
+                self.answer_channel(token, Answer::Published(Err(ChannelError::NotJoined)));
+            }
+            return;
+        };
+        let mut refused = Vec::new();
+        if let Some(member) = channel.member.as_mut() {
+            for (token, message) in messages {
+                let bytes = size(&message);
+                if !message.fits() {
+                    refused.push((token, ChannelError::TooLarge));
+                } else if member.waiting.len() >= MAX_WAITING || member.waiting_bytes + bytes > MAX_WAITING_BYTES {
+                    refused.push((token, ChannelError::Busy));
+                } else {
+                    member.waiting_bytes += bytes;
+                    member.waiting.push_back((token, message));
+                }
+            }
+        }
+        for (token, error) in refused {
+            self.answer_channel(token, Answer::Published(Err(error)));
+        }
+        self.with_channel(id, now, Channel::pump);
+    }
+
+    pub(in super::super) fn leave_channel(&mut self, token: Token, id: ChannelId, now: Time) {
+        let member = self.channel_mut(id).and_then(|channel| channel.member.as_mut());
+        match member.filter(|member| member.leaving.is_none()) {
+            Some(member) => {
+                member.leaving = Some((token, now.after(LEAVE_WITHIN)));
+                if self.with_channel(id, now, Channel::leave_when_done) == Some(true) {
+                    self.release_if_idle(id);
+                }
+            }
+            None => self.answer_channel(token, Answer::LeftChannel),
+        }
+    }
+
+    /// A node whose application has left, and that has no children, leaves the tree.
+    pub(super) fn release_if_idle(&mut self, id: ChannelId) {
+        let Some(channel) = self.channel(id) else { return };
+        if channel.member.is_none() && channel.edges.iter().all(|edge| edge.is_parent) && !channel.is_root() {
+            let parent = channel.edges.first().map(|edge| edge.link);
+            let asked = if let Place::Joining { link, .. } = channel.place { Some(link) } else { None };
+            for link in parent.into_iter().chain(asked) {
+                self.send_on(link, tree(Tree::Leave { channel: id }));
+            }
+            self.forget_channel(id);
+        }
+    }
+
+    fn answer_channel(&mut self, token: Token, answer: Answer) {
+        self.outputs.push_back(Output::Answer { token, answer });
+    }
+}
+
+/// Bytes that a message counts while it waits.
+fn size(message: &Published) -> usize {
+    message.scope.len() + message.payload.len() + size_of::<(Token, Published)>()
+}

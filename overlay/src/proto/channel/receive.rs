@@ -1,0 +1,199 @@
+//! What comes from neighbours: envelopes, what they have, and what they have taken.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::links::LinkId;
+use super::super::timer::Time;
+use super::super::Proto;
+use super::stream::Stream;
+use super::tree::tree;
+use super::watch::Misdeed;
+use super::{Channel, MAX_STREAMS, Scene, key_of};
+use crate::id::Id;
+use crate::key::{PeerKey, Purpose};
+use crate::record::CLOCK_SKEW;
+use crate::wire::{ChannelId, Envelope, Head, Tree, pass_bytes};
+
+/// How old an envelope may be when it comes: what is older may be somebody's recording. Longer than it stays in any log.
+const MAX_AGE: Duration = Duration::from_secs(120);
+
+/// A stream that has been silent for so long is forgotten: none of its envelopes is taken any more, see [`MAX_AGE`].
+pub(super) const FORGET_AFTER: Duration = Duration::from_secs(240);
+
+/// What an envelope turned out to be.
+enum Finding {
+    New(Option<PeerKey>),
+    Duplicate,
+    Stale,
+    Refused,
+    Forged,
+}
+
+impl Channel {
+    /// Takes an envelope that is new, over a link or from this node's application: for the log, the application and the neighbours.
+    pub(super) fn take(&mut self, envelope: Arc<Envelope>, from: Option<LinkId>, scene: &mut Scene<'_>) {
+        let (publisher, number) = (envelope.publisher(), envelope.label().stream);
+        let delivers = self.member.is_some();
+        let start = self.start_of(number, from.is_none());
+        let stream = self.streams.entry((publisher, number)).or_insert_with(|| Stream::new(start, scene.now));
+        let due = stream.take(Arc::clone(&envelope), delivers, scene.now);
+        self.log.push(envelope, from, scene.log_limit, scene.now);
+        self.deliver(publisher, due, scene);
+    }
+
+    /// With which message a stream begins for the application that was not known: one that began after the application joined, with
+    /// the first.
+    fn start_of(&self, stream: u64, is_own: bool) -> Option<u64> {
+        (is_own || stream > self.since.0).then_some(0)
+    }
+
+    /// Looks at an envelope, cheap things first.
+    fn examine(&self, envelope: &Envelope, now: Time) -> Finding {
+        let (label, publisher) = (envelope.label(), envelope.publisher());
+        let sent = Time(label.sent);
+        let count = envelope.messages().len() as u64;
+        // A publisher cannot have sent more than a message each microsecond.
+        let plausible = label.sent >= label.stream && label.first <= label.sent - label.stream + count;
+        let on_terms =
+            envelope.key_der().is_some() == self.terms.signed && label.pass.is_some() == self.terms.gate.is_some();
+        if !plausible || !on_terms {
+            return Finding::Forged;
+        }
+        if now.since(sent) > MAX_AGE || sent.since(now) > CLOCK_SKEW {
+            return Finding::Stale;
+        }
+        let known = self.streams.get(&(publisher, label.stream));
+        if known.is_some_and(|stream| stream.have.meets(label.first, envelope.end())) {
+            return Finding::Duplicate;
+        }
+        if known.is_none() {
+            if self.streams.range((publisher, label.stream)..=(publisher, u64::MAX)).next().is_some() {
+                return Finding::Stale;
+            }
+            if self.streams.len() >= MAX_STREAMS {
+                return Finding::Refused;
+            }
+        }
+        let known_key = known.and_then(|stream| stream.key);
+        let key = match known_key.filter(|key| envelope.key_der().is_some_and(|der| key.to_spki_der() == der[..])) {
+            Some(key) => Some(key),
+            None => key_of(envelope),
+        };
+        if known_key.is_some() && known_key != key {
+            return Finding::Refused;
+        }
+        if self.terms.signed && key.is_none_or(|key| envelope.verify(&key).is_err()) {
+            return Finding::Forged;
+        }
+        if let (Some(gate), Some(pass), None) = (&self.terms.gate, &label.pass, known_key) {
+            let shown = pass_bytes(self.id, publisher, label.stream);
+            if gate.verify(Purpose::Membership, &shown, pass).is_err() {
+                return Finding::Forged;
+            }
+        }
+        Finding::New(key)
+    }
+
+    /// Learns from a neighbour which messages there are.
+    fn learn(&mut self, heads: &[Head], now: Time) {
+        for head in heads {
+            let name = (head.publisher, head.stream);
+            if !self.streams.contains_key(&name) {
+                let newest = self.streams.range((head.publisher, 0)..=(head.publisher, u64::MAX)).next_back();
+                if self.streams.len() >= MAX_STREAMS || newest.is_some_and(|((_, newest), _)| *newest > head.stream) {
+                    continue;
+                }
+                // What went before the node came is not its application's business.
+                let start = if self.fresh { Some(head.upper) } else { self.start_of(head.stream, false) };
+                self.streams.insert(name, Stream::new(start, now));
+            }
+            let is_own = self.member.as_ref().is_some_and(|member| member.is_own(head));
+            if let Some(stream) = self.streams.get_mut(&name).filter(|_| !is_own) {
+                // Nobody can have sent more than a message each microsecond.
+                stream.hear_of(head.upper.min(now.0.saturating_sub(head.stream)), now);
+            }
+        }
+        self.fresh = false;
+    }
+}
+
+impl Proto {
+    /// Messages of a channel came over a link.
+    pub(in super::super) fn on_envelope(&mut self, link: LinkId, peer: Id, envelope: Arc<Envelope>, now: Time) {
+        let id = envelope.label().channel;
+        if self.is_barred(peer, now) {
+            return;
+        }
+        let Some(channel) = self.channel_mut(id).filter(|channel| channel.edges.iter().any(|edge| edge.link == link))
+        else {
+            return self.part(link, id);
+        };
+        let finding = channel.examine(&envelope, now);
+        let allowed = channel.edge_mut(link).is_some_and(|edge| edge.came(envelope.bytes().len()));
+        let misdeed = match (&finding, allowed) {
+            (Finding::Forged, _) => Some(Misdeed::Forged),
+            (_, false) => Some(Misdeed::Overrun),
+            _ => None,
+        };
+        self.with_channel(id, now, |channel, scene| {
+            match finding {
+                Finding::New(key) => {
+                    let name = (envelope.publisher(), envelope.label().stream);
+                    channel.take(envelope, Some(link), scene);
+                    if let Some(stream) = channel.streams.get_mut(&name) {
+                        stream.key = key;
+                    }
+                }
+                Finding::Duplicate => scene.stats.duplicates += 1,
+                Finding::Stale => scene.stats.stale += 1,
+                Finding::Refused => scene.stats.refused += 1,
+                Finding::Forged => scene.stats.forged += 1,
+            }
+            channel.pump(scene);
+        });
+        if let Some(misdeed) = misdeed {
+            self.note_misdeed(link, peer, misdeed, now);
+        }
+    }
+
+    /// A neighbour says what it has.
+    pub(super) fn on_have(&mut self, link: LinkId, id: ChannelId, heads: Vec<Head>, more: bool, now: Time) {
+        let known = self.channel_mut(id).is_some_and(|channel| channel.edge_mut(link).is_some());
+        if !known {
+            return self.part(link, id);
+        }
+        self.with_channel(id, now, |channel, scene| {
+            let Some(edge) = channel.edges.iter_mut().find(|edge| edge.link == link) else { return };
+            let Some(heads) = edge.hear(heads, more, MAX_STREAMS) else { return };
+            edge.begin(&heads, &channel.log);
+            let is_parent = edge.is_parent;
+            channel.learn(&heads, now);
+            if is_parent && !channel.settled {
+                channel.have_place(scene);
+            } else {
+                channel.pump(scene);
+            }
+        });
+    }
+
+    pub(super) fn on_credit(&mut self, link: LinkId, id: ChannelId, received: u64, limit: u64, now: Time) {
+        let left = self.with_channel(id, now, |channel, scene| {
+            if channel.edge_mut(link).is_some_and(|edge| edge.credit(received, limit)) {
+                channel.pump(scene);
+            }
+            channel.leave_when_done(scene)
+        });
+        match left {
+            Some(true) => self.release_if_idle(id),
+            Some(false) => {}
+            None => self.part(link, id),
+        }
+    }
+
+    /// A neighbour believes to be one in a tree where it is none.
+    fn part(&mut self, link: LinkId, channel: ChannelId) {
+        self.send_on(link, tree(Tree::Leave { channel }));
+        self.send_on(link, tree(Tree::Drop { channel, attempt: 0 }));
+    }
+}

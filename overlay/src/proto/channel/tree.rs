@@ -1,0 +1,497 @@
+//! The tree of a channel: joins, beats from the root, and what happens when a parent is lost.
+//!
+//! A node that needs a place in the tree asks the next hop towards the channel's point to take it as a child. That one takes it, and asks
+//! its own next hop, unless it has a place already. Beats come down from the root with the way that they took; whoever is on it cannot
+//! become a child of the receiver, so there are no circles. One that joins before its new parent has a place may close a circle of
+//! nodes that all wait; no beat ever comes there, and each tries another hop.
+//!
+//! A node that loses its parent keeps its children while it looks for another one: they still have each other's messages. Those
+//! deeper in the tree wait a little longer for the next beat than those above, so that one join mends a whole branch.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::super::links::LinkId;
+use super::super::timer::Time;
+use super::super::{Hop, Phase, Proto};
+use super::edge::Edge;
+use super::publish::ChannelError;
+use super::watch::Misdeed;
+use super::{Channel, Channels, MAX_CHANNELS, Scene};
+use crate::id::Id;
+use crate::wire::{ChannelId, Flags, Header, JoinRefusal, MAX_HEADS, MAX_PATH, Proof, Role, Terms, Tree, kind};
+
+/// How often the root sends a beat down the tree.
+pub(super) const BEAT_EVERY: Duration = Duration::from_secs(2);
+
+/// A beat that is so late makes a node ask whether its parent lives.
+pub(super) const LATE_AFTER: Duration = Duration::from_millis(2300);
+
+/// A node that hears no beat for so long has lost its parent; [`PATIENCE`] longer for each step that it is away from the root.
+const LOST_AFTER: Duration = Duration::from_secs(4);
+
+/// See [`LOST_AFTER`].
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long a node that was asked to take a child may take to answer at all.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long one that has answered may take to find its own place.
+const PLACE_WITHIN: Duration = Duration::from_secs(3);
+
+/// The pause after every way has been tried.
+const TRY_AGAIN: Duration = Duration::from_millis(400);
+
+/// After so many of these a node lets its children go, for they may be what it needs to reach the root.
+const PATIENT_ROUNDS: u32 = 3;
+
+/// How old a proof of membership may be, and how far clocks may differ.
+const PROOF_AGE: Duration = Duration::from_secs(600);
+
+/// Where a node stands in the tree of a channel.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Place {
+    /// Nowhere; it tries again.
+    Detached { retry: Time },
+    /// It has asked for a place.
+    Joining { link: LinkId, peer: Id, until: Time },
+    /// It has a parent.
+    Attached {
+        /// From the root to the parent.
+        path: Vec<Id>,
+        /// When the last beat came.
+        beat: Time,
+    },
+    /// It is the root.
+    Root { beat: Time },
+}
+
+impl Channel {
+    /// Whether it has a place in the tree, and knows what went before.
+    pub(super) fn is_attached(&self) -> bool {
+        self.settled && matches!(self.place, Place::Attached { .. } | Place::Root { .. })
+    }
+
+    pub(super) fn is_root(&self) -> bool {
+        matches!(self.place, Place::Root { .. })
+    }
+
+    /// When a beat counts as lost.
+    pub(super) fn lost_at(&self) -> Option<Time> {
+        let Place::Attached { path, beat } = &self.place else { return None };
+        Some(beat.after(LOST_AFTER + PATIENCE * path.len() as u32))
+    }
+
+    /// The way from the root to this node, if it has one.
+    fn path(&self, me: Id) -> Option<Vec<Id>> {
+        match &self.place {
+            Place::Root { .. } => Some(vec![me]),
+            Place::Attached { path, .. } => Some(path.iter().copied().chain([me]).collect()),
+            _ => None,
+        }
+    }
+
+    /// Passes a beat on. Children hear of what went before with their first one.
+    pub(super) fn send_beats(&mut self, scene: &mut Scene<'_>) {
+        if !self.is_attached() {
+            return;
+        }
+        let Some(path) = self.path(scene.me) else { return };
+        for at in 0..self.edges.len() {
+            let edge = &self.edges[at];
+            if edge.is_parent {
+                continue;
+            }
+            let beat = Tree::Beat { channel: self.id, attempt: edge.attempt, path: path.clone() };
+            scene.tell(edge.link, edge.peer, beat);
+            if !edge.greeted {
+                self.greet(at, scene);
+            }
+        }
+    }
+
+    /// Tells a neighbour what this node has.
+    pub(super) fn greet(&mut self, at: usize, scene: &mut Scene<'_>) {
+        let edge = &mut self.edges[at];
+        edge.greeted = true;
+        let heads: Vec<_> =
+            self.streams.iter().map(|(&(publisher, number), stream)| stream.head(publisher, number)).collect();
+        let mut chunks = heads.chunks(MAX_HEADS).peekable();
+        if chunks.peek().is_none() {
+            return scene.tell(edge.link, edge.peer, Tree::Have { channel: self.id, heads: Vec::new(), more: false });
+        }
+        while let Some(heads) = chunks.next() {
+            let more = chunks.peek().is_some();
+            scene.tell(edge.link, edge.peer, Tree::Have { channel: self.id, heads: heads.to_vec(), more });
+        }
+    }
+
+    /// This node is the root from now on.
+    fn become_root(&mut self, scene: &mut Scene<'_>) {
+        self.leave_parent(scene);
+        self.place = Place::Root { beat: scene.now };
+        self.have_place(scene);
+    }
+
+    /// What went before is known: the children are told, the application has joined, what waits is sent.
+    pub(super) fn have_place(&mut self, scene: &mut Scene<'_>) {
+        (self.settled, self.cut_off_at, self.failures) = (true, None, 0);
+        self.tried.clear();
+        self.send_beats(scene);
+        self.finish_joining(Ok(()), scene);
+        self.pump(scene);
+    }
+
+    fn leave_parent(&mut self, scene: &mut Scene<'_>) {
+        let channel = self.id;
+        if let Place::Joining { link, peer, .. } = self.place {
+            scene.tell(link, peer, Tree::Leave { channel });
+        }
+        if let Some(at) = self.edges.iter().position(|edge| edge.is_parent) {
+            let parent = self.edges.remove(at);
+            scene.tell(parent.link, parent.peer, Tree::Leave { channel });
+        }
+    }
+
+    /// The node has no parent any more.
+    pub(super) fn detach(&mut self, scene: &mut Scene<'_>) {
+        if matches!(self.place, Place::Attached { .. }) {
+            scene.stats.reattached += 1;
+        }
+        self.leave_parent(scene);
+        self.cut_off_at.get_or_insert(self.log.total());
+        self.place = Place::Detached { retry: scene.now };
+        self.settled = false;
+    }
+
+    /// Lets all children go: they look for other parents.
+    pub(super) fn dissolve(&mut self, scene: &mut Scene<'_>) {
+        for edge in self.edges.extract_if(.., |edge| !edge.is_parent) {
+            scene.tell(edge.link, edge.peer, Tree::Drop { channel: self.id, attempt: edge.attempt });
+        }
+    }
+}
+
+impl Proto {
+    /// Whether this node owns the point of a channel, and so is the root of its tree.
+    pub(super) fn is_root_of(&self, channel: ChannelId) -> bool {
+        self.phase == Phase::Member && self.tree_hop(channel, &[]) == Hop::Deliver
+    }
+
+    /// The next hop towards the root.
+    fn tree_hop(&self, channel: ChannelId, tried: &[LinkId]) -> Hop {
+        let mut header = Header { flags: Flags::KEY, ..Header::new(kind::TREE, self.me, channel.point()) };
+        self.first_hop(&mut header, tried)
+    }
+
+    /// Looks for a place in the tree.
+    pub(super) fn seek_place(&mut self, id: ChannelId, now: Time) {
+        let Some(channel) = self.channel(id) else { return };
+        let tried = channel.tried.clone();
+        if !matches!(self.phase, Phase::Member | Phase::Attached) {
+            self.with_channel(id, now, |channel, _| channel.place = Place::Detached { retry: now.after(TRY_AGAIN) });
+            return;
+        }
+        if self.is_root_of(id) {
+            self.with_channel(id, now, Channel::become_root);
+            return;
+        }
+        let hop = match self.tree_hop(id, &tried) {
+            Hop::Forward(link) if !tried.contains(&link) => self.links.get(link).map(|link| (link.id, link.peer)),
+            _ => None,
+        };
+        let attempt = self.rng.random_range(1..=u32::MAX);
+        let Some((link, peer)) = hop.filter(|&(_, peer)| !self.is_barred(peer, now)) else {
+            self.with_channel(id, now, |channel, scene| {
+                channel.tried.clear();
+                if let Some((link, _)) = hop {
+                    channel.tried.push(link);
+                }
+                channel.failures += 1;
+                if channel.failures >= PATIENT_ROUNDS {
+                    channel.dissolve(scene);
+                }
+                channel.place = Place::Detached { retry: now.after(TRY_AGAIN) };
+            });
+            return;
+        };
+        self.with_channel(id, now, |channel, scene| {
+            (channel.attempt, channel.settled, channel.shown) = (attempt, false, now);
+            channel.cut_off_at.get_or_insert(channel.log.total());
+            channel.place = Place::Joining { link, peer, until: now.after(ANSWER_WITHIN) };
+            let proof = channel.own_proof(scene.me, now);
+            scene.tell(link, peer, Tree::Join { terms: channel.terms.clone(), attempt, proof });
+        });
+    }
+
+    pub(super) fn on_join(
+        &mut self,
+        link: LinkId,
+        peer: Id,
+        terms: Terms,
+        attempt: u32,
+        proof: Option<Proof>,
+        now: Time,
+    ) {
+        let id = terms.id();
+        let refusal = match self.judge_join(link, peer, &terms, proof.as_ref(), now) {
+            Ok(()) => None,
+            Err(reason) => Some(reason),
+        };
+        if let Some(reason) = refusal {
+            if let Some(channels) = self.channels.as_mut() {
+                channels.stats.refused += 1;
+            }
+            self.send_on(link, tree(Tree::Refused { channel: id, attempt, reason }));
+            return;
+        }
+        let channels = self.channels.get_or_insert_default();
+        let is_new = !channels.table.contains_key(&id);
+        channels.table.entry(id).or_insert_with(|| Channel::new(terms, now));
+        self.with_channel(id, now, |channel, scene| {
+            channel.idle_since = None;
+            if proof.as_ref().map(|proof| proof.made) > channel.proof.as_ref().map(|proof| proof.made) {
+                channel.proof = proof;
+            }
+            if channel.edge_mut(link).is_some_and(|edge| !edge.is_parent && edge.attempt == attempt) {
+                // It only shows a newer proof.
+                return;
+            }
+            channel.edges.retain(|edge| edge.link != link);
+            channel.edges.push(Edge::new(link, peer, false, attempt, now));
+            match channel.path(scene.me).filter(|_| channel.settled) {
+                Some(path) => {
+                    scene.tell(link, peer, Tree::Beat { channel: id, attempt, path });
+                    let at = channel.edges.len() - 1;
+                    channel.greet(at, scene);
+                }
+                None => scene.tell(link, peer, Tree::Pending { channel: id, attempt }),
+            }
+        });
+        if is_new {
+            self.seek_place(id, now);
+        } else if self.channel(id).is_some_and(|channel| !channel.is_root()) && self.is_root_of(id) {
+            // Among others where the parent has just learnt who is the root.
+            self.with_channel(id, now, Channel::become_root);
+        }
+    }
+
+    /// Whether a neighbour may become a child.
+    fn judge_join(
+        &mut self,
+        link: LinkId,
+        peer: Id,
+        terms: &Terms,
+        proof: Option<&Proof>,
+        now: Time,
+    ) -> Result<(), JoinRefusal> {
+        let id = terms.id();
+        if self.phase != Phase::Member || self.config.role == Role::Leaf {
+            return Err(JoinRefusal::Closed);
+        }
+        if !self.counts_as_calm(peer, now) {
+            self.note_misdeed(link, peer, Misdeed::Flood, now);
+            return Err(JoinRefusal::Full);
+        }
+        let channels: &Channels = self.channels.get_or_insert_default();
+        let channel = channels.table.get(&id);
+        if channel.is_none() && channels.table.len() >= MAX_CHANNELS {
+            return Err(JoinRefusal::Full);
+        }
+        if let Some(gate) = &terms.gate {
+            let proof = proof.ok_or(JoinRefusal::Proof)?;
+            let known = channel.is_some_and(|channel| channel.proof.as_ref() == Some(proof));
+            let made = Time(proof.made);
+            let fresh = now.since(made) <= PROOF_AGE && made.since(now) <= crate::record::CLOCK_SKEW;
+            if !fresh || (!known && proof.verify(gate, id).is_err()) {
+                return Err(JoinRefusal::Proof);
+            }
+        }
+        let Some(channel) = self.channel(id) else { return Ok(()) };
+        let above = match &channel.place {
+            Place::Attached { path, .. } => path.contains(&peer),
+            // Both ask each other: the one nearer to the point is above.
+            Place::Joining { link: asked, .. } if *asked == link => {
+                let point = id.point();
+                peer.distance(point) < self.me.distance(point)
+            }
+            _ => false,
+        };
+        if above && !self.is_root_of(id) { Err(JoinRefusal::Circle) } else { Ok(()) }
+    }
+
+    pub(super) fn on_pending(&mut self, link: LinkId, id: ChannelId, attempt: u32, now: Time) {
+        self.with_channel(id, now, |channel, _| {
+            if let Place::Joining { link: asked, until, .. } = &mut channel.place
+                && *asked == link
+                && channel.attempt == attempt
+            {
+                *until = now.after(PLACE_WITHIN);
+            }
+        });
+    }
+
+    pub(super) fn on_join_refused(
+        &mut self,
+        link: LinkId,
+        id: ChannelId,
+        attempt: u32,
+        reason: JoinRefusal,
+        now: Time,
+    ) {
+        let Some(channel) = self.channel(id).filter(|channel| channel.attempt == attempt) else { return };
+        let asked = matches!(channel.place, Place::Joining { link: asked, .. } if asked == link);
+        if !asked {
+            return;
+        }
+        let forwards = channel.member.is_none();
+        self.with_channel(id, now, |channel, scene| {
+            if let Some(member) = channel.member.as_mut() {
+                member.refused = Some(reason);
+            }
+            if reason == JoinRefusal::Proof {
+                channel.finish_joining(Err(ChannelError::Refused(reason)), scene);
+                channel.dissolve(scene);
+            }
+            channel.place = Place::Detached { retry: now };
+        });
+        if reason == JoinRefusal::Proof && forwards {
+            self.forget_channel(id);
+            return;
+        }
+        self.try_another(id, link, now);
+    }
+
+    /// This hop led to no place.
+    pub(super) fn try_another(&mut self, id: ChannelId, link: LinkId, now: Time) {
+        self.with_channel(id, now, |channel, _| {
+            if !channel.tried.contains(&link) {
+                channel.tried.push(link);
+            }
+        });
+        self.seek_place(id, now);
+    }
+
+    pub(super) fn on_beat(
+        &mut self,
+        link: LinkId,
+        peer: Id,
+        id: ChannelId,
+        attempt: u32,
+        path: Vec<Id>,
+        now: Time,
+    ) {
+        let me = self.me;
+        let Some(channel) = self.channel(id) else {
+            return self.send_on(link, tree(Tree::Leave { channel: id }));
+        };
+        let matches = channel.attempt == attempt;
+        let is_asked = matches && matches!(channel.place, Place::Joining { link: asked, .. } if asked == link);
+        let is_parent = matches && channel.edges.iter().any(|edge| edge.link == link && edge.is_parent);
+        if !is_asked && !is_parent {
+            if !matches!(channel.place, Place::Joining { link: asked, .. } if asked == link) {
+                self.send_on(link, tree(Tree::Leave { channel: id }));
+            }
+            return;
+        }
+        if path.contains(&me) || path.len() >= MAX_PATH || path.last() != Some(&peer) {
+            self.with_channel(id, now, Channel::detach);
+            return self.try_another(id, link, now);
+        }
+        if is_parent && self.is_root_of(id) {
+            self.with_channel(id, now, Channel::become_root);
+            return;
+        }
+        self.with_channel(id, now, |channel, scene| {
+            channel.place = Place::Attached { path, beat: now };
+            channel.probed = false;
+            if is_asked {
+                channel.edges.retain(|edge| edge.link != link);
+                channel.edges.push(Edge::new(link, peer, true, attempt, now));
+                let at = channel.edges.len() - 1;
+                channel.greet(at, scene);
+            }
+            channel.send_beats(scene);
+        });
+    }
+
+    pub(super) fn on_child_leaves(&mut self, link: LinkId, id: ChannelId, now: Time) {
+        self.with_channel(id, now, |channel, scene| {
+            channel.edges.retain(|edge| edge.link != link || edge.is_parent);
+            channel.pump(scene);
+        });
+    }
+
+    pub(super) fn on_parent_drops(&mut self, link: LinkId, id: ChannelId, attempt: u32, now: Time) {
+        let Some(channel) = self.channel(id) else { return };
+        if attempt != channel.attempt && attempt != 0 {
+            return;
+        }
+        let asked = matches!(channel.place, Place::Joining { link: asked, .. } if asked == link);
+        if !(asked && attempt != 0) && !channel.edges.iter().any(|edge| edge.link == link && edge.is_parent) {
+            return;
+        }
+        self.with_channel(id, now, |channel, scene| {
+            channel.edges.retain(|edge| edge.link != link);
+            channel.detach(scene);
+        });
+        self.try_another(id, link, now);
+    }
+
+    /// The link is gone, and with it this neighbour in all trees.
+    pub(in super::super) fn channels_on_link_down(&mut self, link: LinkId, now: Time) {
+        let Some(channels) = self.channels.as_mut() else { return };
+        let uses = |channel: &Channel| {
+            channel.edges.iter().any(|edge| edge.link == link)
+                || matches!(channel.place, Place::Joining { link: asked, .. } if asked == link)
+        };
+        let ids: Vec<ChannelId> =
+            channels.table.iter().filter(|(_, channel)| uses(channel)).map(|(&id, _)| id).collect();
+        for id in ids {
+            let orphaned = self.with_channel(id, now, |channel, scene| {
+                let asked = matches!(channel.place, Place::Joining { link: asked, .. } if asked == link);
+                if asked {
+                    channel.place = Place::Detached { retry: now };
+                }
+                let had_parent = channel.edges.iter().any(|edge| edge.link == link && edge.is_parent);
+                channel.edges.retain(|edge| edge.link != link);
+                if had_parent && !asked {
+                    channel.detach(scene);
+                }
+                channel.pump(scene);
+                had_parent || asked
+            });
+            if orphaned == Some(true) {
+                self.seek_place(id, now);
+            }
+        }
+    }
+
+    /// The neighbours on the ring have changed: the roots of some channels may be others.
+    pub(in super::super) fn channels_on_ring_changed(&mut self, now: Time) {
+        let Some(channels) = self.channels.as_ref() else { return };
+        let ids: Vec<(ChannelId, bool)> =
+            channels.table.iter().map(|(&id, channel)| (id, channel.is_root())).collect();
+        for (id, was_root) in ids {
+            match (was_root, self.is_root_of(id)) {
+                (true, false) => self.seek_place(id, now),
+                (false, true) => {
+                    self.with_channel(id, now, Channel::become_root);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The node takes no part in a channel any more.
+    pub(super) fn forget_channel(&mut self, id: ChannelId) {
+        if let Some(channels) = self.channels.as_mut() {
+            channels.table.remove(&id);
+        }
+    }
+}
+
+pub(super) fn tree(message: Tree) -> crate::wire::Message {
+    crate::wire::Message::Tree(Box::new(message))
+}
