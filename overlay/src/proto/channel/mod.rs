@@ -55,7 +55,7 @@ const LINK_WINDOW: u64 = 64 << 10;
 /// What a node does for channels.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct Channels {
-    table: BTreeMap<ChannelId, Channel>,
+    table: BTreeMap<ChannelId, Box<Channel>>,
     watch: Watch,
     stats: ChannelStats,
 }
@@ -221,7 +221,7 @@ impl Proto {
             let edges: usize = channel.edges.iter().map(|edge| size_of::<Edge>() + edge.memory()).sum();
             size_of::<Channel>() + streams + edges + channel.log.memory()
         };
-        size_of::<Channels>() + channels.table.values().map(channel).sum::<usize>()
+        size_of::<Channels>() + channels.table.values().map(|one| channel(one)).sum::<usize>()
     }
 
     /// Has a channel act.
@@ -253,11 +253,11 @@ impl Proto {
     }
 
     fn channel(&self, id: ChannelId) -> Option<&Channel> {
-        self.channels.as_ref()?.table.get(&id)
+        self.channels.as_ref()?.table.get(&id).map(Box::as_ref)
     }
 
     fn channel_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
-        self.channels.as_mut()?.table.get_mut(&id)
+        self.channels.as_mut()?.table.get_mut(&id).map(Box::as_mut)
     }
 }
 

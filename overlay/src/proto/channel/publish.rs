@@ -118,6 +118,7 @@ impl Channel {
     /// The application is gone; what it still waits for fails.
     fn drop_member(&mut self, scene: &mut Scene<'_>) {
         let Some(member) = self.member.take() else { return };
+        self.streams.values_mut().for_each(Stream::rest);
         for (token, _) in member.waiting {
             let answer = Answer::Published(Err(ChannelError::NotJoined));
             scene.outputs.push_back(Output::Answer { token, answer });
@@ -185,7 +186,7 @@ impl Proto {
             return self.answer_channel(token, Answer::Joined(Err(error)));
         }
         let is_new = !channels.table.contains_key(&id);
-        let channel = channels.table.entry(id).or_insert_with(|| Channel::new(membership.terms.clone(), now));
+        let channel = channels.table.entry(id).or_insert_with(|| Channel::new(membership.terms.clone(), now).into());
         let me = membership.identity.id();
         let sign = |gate: &Identity| gate.sign(Purpose::Membership, &pass_bytes(id, me, now.0));
         let pass = membership.gate.as_ref().map(sign);

@@ -21,6 +21,9 @@ const MAX_AGE: Duration = Duration::from_secs(120);
 /// A stream that has been silent for so long is forgotten: none of its envelopes is taken any more, see [`MAX_AGE`].
 pub(super) const FORGET_AFTER: Duration = Duration::from_secs(240);
 
+/// Messages that a publisher may have sent at once, when it joined.
+const AT_ONCE: u64 = 1 << 16;
+
 /// What an envelope turned out to be.
 enum Finding {
     New(Option<PeerKey>),
@@ -52,9 +55,7 @@ impl Channel {
     fn examine(&self, envelope: &Envelope, now: Time) -> Finding {
         let (label, publisher) = (envelope.label(), envelope.publisher());
         let sent = Time(label.sent);
-        let count = envelope.messages().len() as u64;
-        // A publisher cannot have sent more than a message each microsecond.
-        let plausible = label.sent >= label.stream && label.first <= label.sent - label.stream + count;
+        let plausible = label.sent >= label.stream && label.first <= most_by(label.stream, label.sent);
         let on_terms =
             envelope.key_der().is_some() == self.terms.signed && label.pass.is_some() == self.terms.gate.is_some();
         if !plausible || !on_terms {
@@ -97,6 +98,7 @@ impl Channel {
 
     /// Learns from a neighbour which messages there are.
     fn learn(&mut self, heads: &[Head], now: Time) {
+        let delivers = self.member.is_some();
         for head in heads {
             let name = (head.publisher, head.stream);
             if !self.streams.contains_key(&name) {
@@ -110,12 +112,16 @@ impl Channel {
             }
             let is_own = self.member.as_ref().is_some_and(|member| member.is_own(head));
             if let Some(stream) = self.streams.get_mut(&name).filter(|_| !is_own) {
-                // Nobody can have sent more than a message each microsecond.
-                stream.hear_of(head.upper.min(now.0.saturating_sub(head.stream)), now);
+                stream.hear_of(head.upper.min(most_by(head.stream, now.0)), delivers, now);
             }
         }
         self.fresh = false;
     }
+}
+
+/// Nobody can have sent more messages of a stream by then: one each microsecond, and some at once.
+fn most_by(stream: u64, then: u64) -> u64 {
+    then.saturating_sub(stream).saturating_add(AT_ONCE)
 }
 
 impl Proto {

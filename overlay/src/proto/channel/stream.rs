@@ -59,18 +59,25 @@ impl Stream {
     /// The application wants what comes from now on.
     pub(super) fn begin(&mut self) {
         self.next = Some(self.upper.max(self.have.end()));
-        self.pending.clear();
-        self.gap_since = None;
+        self.rest();
     }
 
     pub(super) fn head(&self, publisher: crate::id::Id, stream: u64) -> Head {
         Head { publisher, stream, upper: self.upper.max(self.have.end()), ranges: self.have.to_vec() }
     }
 
+    /// The application wants nothing any more.
+    pub(super) fn rest(&mut self) {
+        self.pending.clear();
+        self.gap_since = None;
+    }
+
     /// Somebody says that there are messages up to this number.
-    pub(super) fn hear_of(&mut self, upper: u64, now: Time) {
+    pub(super) fn hear_of(&mut self, upper: u64, delivers: bool, now: Time) {
         self.upper = self.upper.max(upper);
-        self.watch_gap(now);
+        if delivers {
+            self.watch_gap(now);
+        }
     }
 
     /// An envelope that is new here: gives what the application is to get.
@@ -195,7 +202,7 @@ mod tests {
     #[test]
     fn a_claim_of_more_messages_is_told_once_and_hides_none() {
         let mut stream = Stream::new(Some(0), Time(0));
-        stream.hear_of(10, Time(0));
+        stream.hear_of(10, true, Time(0));
         let due = stream.due().unwrap();
         assert_eq!(numbers(&stream.give_up(due)), [-10]);
         assert_eq!(stream.due(), None);

@@ -19,6 +19,9 @@ const SHOW_EVERY: Duration = Duration::from_secs(200);
 /// How often what is old is dropped.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
+/// The shortest wait.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// What the ring has to do for a channel.
 enum Need {
     Nothing,
@@ -167,8 +170,8 @@ impl Proto {
                 Need::Nothing => {}
                 Need::Seek => self.seek_place(id, now),
                 Need::Another(link) => self.try_another(id, link, now),
-                Need::Probe(link) => self.probe_parent(link, now),
-                Need::Check if self.is_root_of(id) => {
+                Need::Probe(link) => self.probe_parent(id, link, now),
+                Need::Check if self.is_root_of(id, now) => {
                     self.with_channel(id, now, |channel, scene| {
                         channel.place = Place::Root { beat: now };
                         channel.send_beats(scene);
@@ -179,8 +182,8 @@ impl Proto {
             self.forget_if_idle(id, now);
         }
         let Some(channels) = &self.channels else { return };
-        match channels.table.values().map(Channel::due).min() {
-            Some(next) => self.timers.set(Timer::Channel, next),
+        match channels.table.values().map(|channel| channel.due()).min() {
+            Some(next) => self.timers.set(Timer::Channel, next.max(now.after(SHORTEST))),
             None => self.timers.stop(Timer::Channel),
         }
     }
@@ -193,10 +196,13 @@ impl Proto {
     }
 
     /// A parent whose beat is late, and that has said nothing else since, is asked for a sign of life.
-    fn probe_parent(&mut self, link: LinkId, now: Time) {
+    fn probe_parent(&mut self, id: ChannelId, link: LinkId, now: Time) {
         let silent = self.links.get(link).is_some_and(|link| now.since(link.time) >= BEAT_EVERY / 2);
         if silent {
             self.probe(link, now);
+        }
+        if self.is_root_of(id, now) {
+            self.with_channel(id, now, Channel::become_root);
         }
     }
 

@@ -34,6 +34,9 @@ const LOST_AFTER: Duration = Duration::from_secs(4);
 /// See [`LOST_AFTER`].
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// A predecessor that has said nothing for so long is not waited for: it is asked every second.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
+
 /// How long a node that was asked to take a child may take to answer at all.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
@@ -128,7 +131,7 @@ impl Channel {
     }
 
     /// This node is the root from now on.
-    fn become_root(&mut self, scene: &mut Scene<'_>) {
+    pub(super) fn become_root(&mut self, scene: &mut Scene<'_>) {
         self.leave_parent(scene);
         self.place = Place::Root { beat: scene.now };
         self.have_place(scene);
@@ -174,9 +177,19 @@ impl Channel {
 }
 
 impl Proto {
-    /// Whether this node owns the point of a channel, and so is the root of its tree.
-    pub(super) fn is_root_of(&self, channel: ChannelId) -> bool {
-        self.phase == Phase::Member && self.tree_hop(channel, &[]) == Hop::Deliver
+    /// Whether this node owns the point of a channel, and so is the root of its tree. Also where the owner is its predecessor, and silent:
+    /// should that live after all, it becomes the root again.
+    pub(super) fn is_root_of(&self, channel: ChannelId, now: Time) -> bool {
+        if self.phase != Phase::Member {
+            return false;
+        }
+        let silent = |peer: Id| self.links.open_to(peer).is_some_and(|link| now.since(link.time) >= SILENT_AFTER);
+        let owns_it = |owner: Id, before: Id| channel.point().is_in_arc(before, owner);
+        match (self.tree_hop(channel, &[]), &self.ring.predecessors[..]) {
+            (Hop::Deliver, _) => true,
+            (_, &[owner, before, ..]) => owns_it(owner, before) && silent(owner),
+            _ => false,
+        }
     }
 
     /// The next hop towards the root.
@@ -193,7 +206,7 @@ impl Proto {
             self.with_channel(id, now, |channel, _| channel.place = Place::Detached { retry: now.after(TRY_AGAIN) });
             return;
         }
-        if self.is_root_of(id) {
+        if self.is_root_of(id, now) {
             self.with_channel(id, now, Channel::become_root);
             return;
         }
@@ -248,7 +261,7 @@ impl Proto {
         }
         let channels = self.channels.get_or_insert_default();
         let is_new = !channels.table.contains_key(&id);
-        channels.table.entry(id).or_insert_with(|| Channel::new(terms, now));
+        channels.table.entry(id).or_insert_with(|| Channel::new(terms, now).into());
         self.with_channel(id, now, |channel, scene| {
             channel.idle_since = None;
             if proof.as_ref().map(|proof| proof.made) > channel.proof.as_ref().map(|proof| proof.made) {
@@ -271,7 +284,7 @@ impl Proto {
         });
         if is_new {
             self.seek_place(id, now);
-        } else if self.channel(id).is_some_and(|channel| !channel.is_root()) && self.is_root_of(id) {
+        } else if self.channel(id).is_some_and(|channel| !channel.is_root()) && self.is_root_of(id, now) {
             // Among others where the parent has just learnt who is the root.
             self.with_channel(id, now, Channel::become_root);
         }
@@ -318,7 +331,7 @@ impl Proto {
             }
             _ => false,
         };
-        if above && !self.is_root_of(id) { Err(JoinRefusal::Circle) } else { Ok(()) }
+        if above && !self.is_root_of(id, now) { Err(JoinRefusal::Circle) } else { Ok(()) }
     }
 
     pub(super) fn on_pending(&mut self, link: LinkId, id: ChannelId, attempt: u32, now: Time) {
@@ -399,7 +412,7 @@ impl Proto {
             self.with_channel(id, now, Channel::detach);
             return self.try_another(id, link, now);
         }
-        if is_parent && self.is_root_of(id) {
+        if is_parent && self.is_root_of(id, now) {
             self.with_channel(id, now, Channel::become_root);
             return;
         }
@@ -474,7 +487,7 @@ impl Proto {
         let ids: Vec<(ChannelId, bool)> =
             channels.table.iter().map(|(&id, channel)| (id, channel.is_root())).collect();
         for (id, was_root) in ids {
-            match (was_root, self.is_root_of(id)) {
+            match (was_root, self.is_root_of(id, now)) {
                 (true, false) => self.seek_place(id, now),
                 (false, true) => {
                     self.with_channel(id, now, Channel::become_root);
