@@ -5,7 +5,9 @@
 
 use std::fmt;
 
-use p256::ecdsa::signature::{Signer, Verifier};
+use p256::ecdsa::signature::Signer;
+#[cfg(not(feature = "net"))]
+use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
 use p256::elliptic_curve::Generate;
 use p256::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
@@ -141,14 +143,27 @@ impl PeerKey {
 
     /// Whether the holder of this key signed `message` for this purpose.
     pub fn verify(&self, purpose: Purpose, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
-        let signature = Signature::from_slice(signature).map_err(|_| KeyError::Signature)?;
-        self.key.verify(&[purpose.prefix(), message].concat(), &signature).map_err(|_| KeyError::Signature)
+        verify(&self.key, &[purpose.prefix(), message].concat(), signature)
     }
 
     fn from_verifying(key: VerifyingKey) -> Self {
         let id = Id::hash(spki_der(&key));
         PeerKey { key, id }
     }
+}
+
+/// Some four times as fast as the other, and takes the same signatures.
+#[cfg(feature = "net")]
+fn verify(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
+    let point = key.to_sec1_point(false);
+    let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ECDSA_P256_SHA256_FIXED, point.as_bytes());
+    key.verify(message, signature).map_err(|_| KeyError::Signature)
+}
+
+#[cfg(not(feature = "net"))]
+fn verify(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
+    let signature = Signature::from_slice(signature).map_err(|_| KeyError::Signature)?;
+    key.verify(message, &signature).map_err(|_| KeyError::Signature)
 }
 
 fn spki_der(key: &VerifyingKey) -> [u8; PEER_KEY_BYTES] {

@@ -262,7 +262,8 @@ impl Proto {
         if entry.member && self.links.members().next().is_none() {
             self.on_isolated(farewell, now);
         }
-        self.channels_on_link_down(link, now);
+        let died = (farewell || self.failed.is_gone(entry.peer)).then_some(entry.peer);
+        self.channels_on_link_down(link, died, now);
     }
 
     /// A link did not open: leave the peer alone for a while. Only a neighbour on the ring is missed for that: any other attempt may have
@@ -412,6 +413,9 @@ impl Proto {
             .filter(|link| self.gives_way(link, purpose, now) && self.worth(link, now) == least)
             .map(|link| link.id)
             .collect();
+        // Links that no channel's tree needs come first.
+        let unused: Vec<LinkId> = victims.iter().copied().filter(|&link| !self.is_in_tree(link)).collect();
+        let victims = if unused.is_empty() { victims } else { unused };
         let Some(victim) = victims.into_iter().choose(&mut self.rng) else { return false };
         self.stats.evicted += 1;
         if self.links.get(victim).is_some_and(Link::is_open) {

@@ -10,6 +10,9 @@ use crate::key::{Identity, KeyError, PeerKey, Purpose};
 /// Ids in the path from the root of a channel at most: no tree is deeper.
 pub const MAX_PATH: usize = super::TTL as usize;
 
+/// Dead nodes that a join names at most.
+pub const MAX_LOST: usize = 4;
+
 /// Streams that one frame tells of at most.
 pub const MAX_HEADS: usize = 64;
 
@@ -134,6 +137,8 @@ pub enum Tree {
         attempt: u32,
         /// Of a private channel.
         proof: Option<Proof>,
+        /// Nodes above the sender that are dead, as it knows: no way to the root leads over them. At most [`MAX_LOST`].
+        lost: Vec<Id>,
     },
     /// I have taken you, and look for a parent myself.
     Pending {
@@ -194,7 +199,9 @@ pub enum Tree {
 
 pub(super) fn check_tree(message: &Tree) -> Result<(), DecodeError> {
     let fits = match message {
-        Tree::Join { proof, .. } => proof.as_ref().is_none_or(|proof| proof.signature.len() == SIGNATURE),
+        Tree::Join { proof, lost, .. } => {
+            proof.as_ref().is_none_or(|proof| proof.signature.len() == SIGNATURE) && lost.len() <= MAX_LOST
+        }
         Tree::Beat { path, .. } => path.len() <= MAX_PATH,
         Tree::Have { heads, .. } => {
             heads.len() <= MAX_HEADS && heads.iter().all(|head| head.ranges.len() <= MAX_RANGES)

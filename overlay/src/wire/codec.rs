@@ -289,7 +289,7 @@ mod tests {
             (".{0,20}", any::<bool>(), any::<u32>(), id()).prop_map(move |(name, private, attempt, member)| {
                 let terms = Terms::new(&name, true, private.then_some(gate.public()));
                 let proof = private.then(|| Proof::new(&gate, terms.id(), member, 1));
-                Tree::Join { terms, attempt, proof }
+                Tree::Join { terms, attempt, proof, lost: vec![member] }
             }),
             (channel.clone(), any::<u32>()).prop_map(|(channel, attempt)| Tree::Pending { channel, attempt }),
             (channel.clone(), any::<u32>()).prop_map(|(channel, attempt)| {

@@ -176,10 +176,6 @@ impl Edge {
         if self.ready { log.bytes_from(self.cursor) } else { 0 }
     }
 
-    pub(super) fn is_behind(&self, log: &Log) -> bool {
-        self.cursor < log.end()
-    }
-
     pub(super) fn memory(&self) -> usize {
         self.has.capacity() * size_of::<((Id, u64), Ranges)>()
     }

@@ -34,7 +34,7 @@ use self::edge::Edge;
 use self::log::Log;
 use self::publish::Member;
 use self::stream::{Due, Stream};
-use self::tree::Place;
+use self::tree::{Alarm, Place};
 use self::watch::Watch;
 use super::links::LinkId;
 use super::timer::Time;
@@ -136,8 +136,10 @@ struct Channel {
     since: Time,
     /// When what is old was dropped last.
     tidied: Time,
-    /// The parent was asked for a sign of life since the last beat.
-    probed: bool,
+    /// What was done about a beat that is late.
+    alarm: Alarm,
+    /// Parents that are dead, as this node or its children know, at most [`MAX_LOST`](crate::wire::MAX_LOST): no way leads over them.
+    lost: Vec<Id>,
     /// When it showed a proof of membership last.
     shown: Time,
     /// Bytes that had been in the log when the node lost its place in the tree.
@@ -203,7 +205,7 @@ impl Proto {
             return;
         }
         match message {
-            Tree::Join { terms, attempt, proof } => self.on_join(link, peer, terms, attempt, proof, now),
+            Tree::Join { terms, attempt, proof, lost } => self.on_join(link, peer, terms, attempt, proof, &lost, now),
             Tree::Pending { channel, attempt } => self.on_pending(link, channel, attempt, now),
             Tree::Refused { channel, attempt, reason } => self.on_join_refused(link, channel, attempt, reason, now),
             Tree::Beat { channel, attempt, path } => self.on_beat(link, peer, channel, attempt, path, now),
@@ -280,7 +282,8 @@ impl Channel {
             idle_since: None,
             since: now,
             tidied: now,
-            probed: false,
+            alarm: Alarm::None,
+            lost: Vec::new(),
             shown: now,
             cut_off_at: None,
         }

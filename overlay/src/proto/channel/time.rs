@@ -6,7 +6,7 @@ use super::super::timer::{Time, Timer};
 use super::super::{LinkId, Proto};
 use super::edge::{ASK_AGAIN, GIVE_UP_AFTER, SLOW_AFTER};
 use super::receive::FORGET_AFTER;
-use super::tree::{BEAT_EVERY, LATE_AFTER, Place, tree};
+use super::tree::{Alarm, BEAT_EVERY, DEAD_AFTER, LATE_AFTER, Place, tree};
 use super::{Channel, Scene};
 use crate::wire::{ChannelId, Tree};
 
@@ -31,6 +31,8 @@ enum Need {
     Another(LinkId),
     /// To know whether the parent lives.
     Probe(LinkId),
+    /// To know whether it has answered.
+    Judge(LinkId),
     /// To check whether this node is still the root.
     Check,
 }
@@ -42,7 +44,11 @@ impl Channel {
             Place::Detached { retry } => Some(*retry),
             Place::Joining { until, .. } => Some(*until),
             Place::Root { beat } => Some(beat.after(BEAT_EVERY)),
-            Place::Attached { beat, .. } => self.lost_at().map(|lost| if self.probed { lost } else { beat.after(LATE_AFTER) }),
+            Place::Attached { beat, .. } => match self.alarm {
+                Alarm::None => Some(beat.after(LATE_AFTER)),
+                Alarm::Asked => Some(beat.after(DEAD_AFTER)),
+                Alarm::Off => self.lost_at(),
+            },
         };
         let edges = self.edges.iter().filter_map(|edge| match (edge.stuck_since, edge.slow) {
             (Some(since), false) => Some(since.after(SLOW_AFTER)),
@@ -85,9 +91,12 @@ impl Channel {
                 if lost <= now {
                     self.detach(scene);
                     Need::Another(parent)
-                } else if !self.probed && beat.after(LATE_AFTER) <= now {
-                    self.probed = true;
+                } else if self.alarm == Alarm::None && beat.after(LATE_AFTER) <= now {
+                    self.alarm = Alarm::Asked;
                     Need::Probe(parent)
+                } else if self.alarm == Alarm::Asked && beat.after(DEAD_AFTER) <= now {
+                    self.alarm = Alarm::Off;
+                    Need::Judge(parent)
                 } else {
                     Need::Nothing
                 }
@@ -152,9 +161,9 @@ impl Channel {
         });
         if self.terms.gate.is_some() && now.since(self.shown) >= SHOW_EVERY {
             self.shown = now;
-            let proof = self.own_proof(scene.me, now);
+            let (proof, lost) = (self.own_proof(scene.me, now), Vec::new());
             if let Some(edge) = self.edges.iter().find(|edge| edge.is_parent) {
-                scene.tell(edge.link, edge.peer, Tree::Join { terms: self.terms.clone(), attempt: edge.attempt, proof });
+                scene.tell(edge.link, edge.peer, Tree::Join { terms: self.terms.clone(), attempt: edge.attempt, proof, lost });
             }
         }
     }
@@ -171,6 +180,7 @@ impl Proto {
                 Need::Seek => self.seek_place(id, now),
                 Need::Another(link) => self.try_another(id, link, now),
                 Need::Probe(link) => self.probe_parent(id, link, now),
+                Need::Judge(link) => self.judge_parent(id, link, now),
                 Need::Check if self.is_root_of(id, now) => {
                     self.with_channel(id, now, |channel, scene| {
                         channel.place = Place::Root { beat: now };
@@ -204,6 +214,17 @@ impl Proto {
         if self.is_root_of(id, now) {
             self.with_channel(id, now, Channel::become_root);
         }
+    }
+
+    /// A parent that gave no sign of life is left; the ring itself may need longer to give it up.
+    fn judge_parent(&mut self, id: ChannelId, link: LinkId, now: Time) {
+        let Some(parent) = self.links.get(link).filter(|link| now.since(link.time) >= BEAT_EVERY / 2) else { return };
+        let peer = parent.peer;
+        self.with_channel(id, now, |channel, scene| {
+            channel.detach(scene);
+            channel.lose(peer);
+        });
+        self.try_another(id, link, now);
     }
 
     fn forget_if_idle(&mut self, id: ChannelId, now: Time) {

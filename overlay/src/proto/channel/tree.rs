@@ -2,8 +2,8 @@
 //!
 //! A node that needs a place in the tree asks the next hop towards the channel's point to take it as a child. That one takes it, and asks
 //! its own next hop, unless it has a place already. Beats come down from the root with the way that they took; whoever is on it cannot
-//! become a child of the receiver, so there are no circles. One that joins before its new parent has a place may close a circle of
-//! nodes that all wait; no beat ever comes there, and each tries another hop.
+//! become a child of the receiver; and whoever waits for a place itself takes no children that are nearer to the point. So there are no
+//! circles, and one that should form all the same hears no beat, and breaks up.
 //!
 //! A node that loses its parent keeps its children while it looks for another one: they still have each other's messages. Those
 //! deeper in the tree wait a little longer for the next beat than those above, so that one join mends a whole branch.
@@ -20,13 +20,16 @@ use super::publish::ChannelError;
 use super::watch::Misdeed;
 use super::{Channel, Channels, MAX_CHANNELS, Scene};
 use crate::id::Id;
-use crate::wire::{ChannelId, Flags, Header, JoinRefusal, MAX_HEADS, MAX_PATH, Proof, Role, Terms, Tree, kind};
+use crate::wire::{ChannelId, Flags, Header, JoinRefusal, MAX_HEADS, MAX_LOST, MAX_PATH, Proof, Role, Terms, Tree, kind};
 
 /// How often the root sends a beat down the tree.
 pub(super) const BEAT_EVERY: Duration = Duration::from_secs(2);
 
 /// A beat that is so late makes a node ask whether its parent lives.
 pub(super) const LATE_AFTER: Duration = Duration::from_millis(2300);
+
+/// A parent that was asked, and is still silent when the beat is so late, is dead.
+pub(super) const DEAD_AFTER: Duration = Duration::from_secs(3);
 
 /// A node that hears no beat for so long has lost its parent; [`PATIENCE`] longer for each step that it is away from the root.
 const LOST_AFTER: Duration = Duration::from_secs(4);
@@ -41,7 +44,7 @@ const SILENT_AFTER: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long one that has answered may take to find its own place.
-const PLACE_WITHIN: Duration = Duration::from_secs(3);
+const PLACE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The pause after every way has been tried.
 const TRY_AGAIN: Duration = Duration::from_millis(400);
@@ -51,6 +54,17 @@ const PATIENT_ROUNDS: u32 = 3;
 
 /// How old a proof of membership may be, and how far clocks may differ.
 const PROOF_AGE: Duration = Duration::from_secs(600);
+
+/// What a node has done about a beat that is late.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Alarm {
+    /// Nothing.
+    None,
+    /// It has asked the parent for a sign of life.
+    Asked,
+    /// The parent lives.
+    Off,
+}
 
 /// Where a node stands in the tree of a channel.
 #[derive(Clone, PartialEq, Debug)]
@@ -141,6 +155,7 @@ impl Channel {
     pub(super) fn have_place(&mut self, scene: &mut Scene<'_>) {
         (self.settled, self.cut_off_at, self.failures) = (true, None, 0);
         self.tried.clear();
+        self.lost.clear();
         self.send_beats(scene);
         self.finish_joining(Ok(()), scene);
         self.pump(scene);
@@ -168,6 +183,13 @@ impl Channel {
         self.settled = false;
     }
 
+    /// This peer is dead.
+    pub(super) fn lose(&mut self, peer: Id) {
+        if self.lost.len() < MAX_LOST && !self.lost.contains(&peer) {
+            self.lost.push(peer);
+        }
+    }
+
     /// Lets all children go: they look for other parents.
     pub(super) fn dissolve(&mut self, scene: &mut Scene<'_>) {
         for edge in self.edges.extract_if(.., |edge| !edge.is_parent) {
@@ -185,23 +207,23 @@ impl Proto {
         }
         let silent = |peer: Id| self.links.open_to(peer).is_some_and(|link| now.since(link.time) >= SILENT_AFTER);
         let owns_it = |owner: Id, before: Id| channel.point().is_in_arc(before, owner);
-        match (self.tree_hop(channel, &[]), &self.ring.predecessors[..]) {
+        match (self.tree_hop(channel, &[], &[]), &self.ring.predecessors[..]) {
             (Hop::Deliver, _) => true,
             (_, &[owner, before, ..]) => owns_it(owner, before) && silent(owner),
             _ => false,
         }
     }
 
-    /// The next hop towards the root.
-    fn tree_hop(&self, channel: ChannelId, tried: &[LinkId]) -> Hop {
-        let mut header = Header { flags: Flags::KEY, ..Header::new(kind::TREE, self.me, channel.point()) };
-        self.first_hop(&mut header, tried)
+    /// The next hop towards the root, not by way of those that are lost.
+    fn tree_hop(&self, channel: ChannelId, tried: &[LinkId], lost: &[Id]) -> Hop {
+        let header = Header::new(kind::TREE, self.me, channel.point());
+        self.first_hop(&mut Header { flags: Flags::KEY, trail: lost.to_vec(), ..header }, tried)
     }
 
     /// Looks for a place in the tree.
     pub(super) fn seek_place(&mut self, id: ChannelId, now: Time) {
         let Some(channel) = self.channel(id) else { return };
-        let tried = channel.tried.clone();
+        let (tried, lost) = (channel.tried.clone(), channel.lost.clone());
         if !matches!(self.phase, Phase::Member | Phase::Attached) {
             self.with_channel(id, now, |channel, _| channel.place = Place::Detached { retry: now.after(TRY_AGAIN) });
             return;
@@ -210,7 +232,7 @@ impl Proto {
             self.with_channel(id, now, Channel::become_root);
             return;
         }
-        let hop = match self.tree_hop(id, &tried) {
+        let hop = match self.tree_hop(id, &tried, &lost) {
             Hop::Forward(link) if !tried.contains(&link) => self.links.get(link).map(|link| (link.id, link.peer)),
             _ => None,
         };
@@ -218,6 +240,7 @@ impl Proto {
         let Some((link, peer)) = hop.filter(|&(_, peer)| !self.is_barred(peer, now)) else {
             self.with_channel(id, now, |channel, scene| {
                 channel.tried.clear();
+                channel.lost.clear();
                 if let Some((link, _)) = hop {
                     channel.tried.push(link);
                 }
@@ -234,7 +257,7 @@ impl Proto {
             channel.cut_off_at.get_or_insert(channel.log.total());
             channel.place = Place::Joining { link, peer, until: now.after(ANSWER_WITHIN) };
             let proof = channel.own_proof(scene.me, now);
-            scene.tell(link, peer, Tree::Join { terms: channel.terms.clone(), attempt, proof });
+            scene.tell(link, peer, Tree::Join { terms: channel.terms.clone(), attempt, proof, lost });
         });
     }
 
@@ -245,6 +268,7 @@ impl Proto {
         terms: Terms,
         attempt: u32,
         proof: Option<Proof>,
+        lost: &[Id],
         now: Time,
     ) {
         let id = terms.id();
@@ -273,6 +297,7 @@ impl Proto {
             }
             channel.edges.retain(|edge| edge.link != link);
             channel.edges.push(Edge::new(link, peer, false, attempt, now));
+            lost.iter().for_each(|&peer| channel.lose(peer));
             match channel.path(scene.me).filter(|_| channel.settled) {
                 Some(path) => {
                     scene.tell(link, peer, Tree::Beat { channel: id, attempt, path });
@@ -324,12 +349,9 @@ impl Proto {
         let Some(channel) = self.channel(id) else { return Ok(()) };
         let above = match &channel.place {
             Place::Attached { path, .. } => path.contains(&peer),
-            // Both ask each other: the one nearer to the point is above.
-            Place::Joining { link: asked, .. } if *asked == link => {
-                let point = id.point();
-                peer.distance(point) < self.me.distance(point)
-            }
-            _ => false,
+            Place::Root { .. } => false,
+            // Where all that wait for a place ask one that is nearer to the point, there is no circle.
+            _ => peer.distance(id.point()) < self.me.distance(id.point()),
         };
         if above && !self.is_root_of(id, now) { Err(JoinRefusal::Circle) } else { Ok(()) }
     }
@@ -418,7 +440,7 @@ impl Proto {
         }
         self.with_channel(id, now, |channel, scene| {
             channel.place = Place::Attached { path, beat: now };
-            channel.probed = false;
+            channel.alarm = Alarm::None;
             if is_asked {
                 channel.edges.retain(|edge| edge.link != link);
                 channel.edges.push(Edge::new(link, peer, true, attempt, now));
@@ -452,8 +474,8 @@ impl Proto {
         self.try_another(id, link, now);
     }
 
-    /// The link is gone, and with it this neighbour in all trees.
-    pub(in super::super) fn channels_on_link_down(&mut self, link: LinkId, now: Time) {
+    /// The link is gone, and with it this neighbour in all trees; `died`, if the peer does not live any more.
+    pub(in super::super) fn channels_on_link_down(&mut self, link: LinkId, died: Option<Id>, now: Time) {
         let Some(channels) = self.channels.as_mut() else { return };
         let uses = |channel: &Channel| {
             channel.edges.iter().any(|edge| edge.link == link)
@@ -471,6 +493,9 @@ impl Proto {
                 channel.edges.retain(|edge| edge.link != link);
                 if had_parent && !asked {
                     channel.detach(scene);
+                }
+                if let (true, Some(peer)) = (had_parent || asked, died) {
+                    channel.lose(peer);
                 }
                 channel.pump(scene);
                 had_parent || asked
