@@ -1,5 +1,7 @@
 //! Atoll: one peer-to-peer ring of native processes and browser tabs, over WebRTC.
 
+#[cfg(feature = "net")]
+pub mod channel;
 pub mod ice;
 pub mod id;
 pub mod key;

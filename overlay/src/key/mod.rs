@@ -72,6 +72,12 @@ impl Identity {
         SigningKey::from_pkcs8_der(der).map(Self::new).map_err(|_| KeyError::Secret)
     }
 
+    /// The key pair from its secret number; not every number is one.
+    #[cfg(feature = "net")]
+    pub(crate) fn from_scalar(number: &[u8; 32]) -> Result<Self, KeyError> {
+        SigningKey::from_slice(number).map(Self::new).map_err(|_| KeyError::Secret)
+    }
+
     /// The key pair as PKCS#8 in DER. Handle it as the secret that it is.
     pub fn to_pkcs8_der(&self) -> Vec<u8> {
         let document = self.secret.to_pkcs8_der().expect("a P-256 key always encodes");

@@ -313,7 +313,8 @@ impl NodeBuilder {
             .expect("nobody can listen on sessions that were just made");
         let book = Book::new(identity.clone(), commands.downgrade(), events.clone());
         objects.set_names(Arc::new(book.clone()));
-        let inner = Arc::new(Inner { key: identity.public(), commands, events, sessions, objects, identity, book });
+        let joined = super::channels::Joined::default();
+        let inner = Arc::new(Inner { key: identity.public(), commands, events, sessions, objects, identity, book, joined });
         Ok((Node { inner }, first_events))
     }
 }

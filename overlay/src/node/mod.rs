@@ -13,6 +13,7 @@
 //! ```
 
 mod builder;
+mod channels;
 mod direct;
 mod names;
 mod objects;
@@ -56,6 +57,7 @@ struct Inner {
     objects: Objects,
     identity: Identity,
     book: names::Book,
+    joined: channels::Joined,
 }
 
 impl Drop for Inner {

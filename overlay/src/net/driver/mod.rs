@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 
 use self::carrier::{RingCarrier, Routes, UNROUTED_PACKETS, Unrouted};
 use self::setup::SetupError;
+use crate::channel::Hub;
 use crate::id::Id;
 use crate::key::{Identity, PeerKey};
 use crate::net::link::hello::{HelloSettings, Peer};
@@ -25,9 +26,10 @@ use crate::net::link::{Link, LinkEvent, LinkSender, LinkSettings, Transport, nat
 use crate::net::session::Port;
 use crate::net::signal::{SignallingClient, SignallingEvent, SignallingHandle};
 use crate::node::{Counters, NodeEvent, NodeStatus, PeerInfo};
-use crate::proto::{Answer, Finger, Input, LinkId, Proto, Time, Token};
+use crate::proto::{Answer, Finger, Input, LinkId, Membership, Proto, Time, Token};
 use crate::record::{Key, Record};
 use crate::signalling::Status;
+use crate::wire::{ChannelId, Published};
 
 /// Frames of all links that wait for the driver, at most.
 const INBOX: usize = 1024;
@@ -48,6 +50,9 @@ pub(crate) enum Command {
     UpdateFinger { row: u32, reply: oneshot::Sender<Answer> },
     Put { record: Box<Record>, reply: oneshot::Sender<Answer> },
     Get { key: Box<Key>, reply: oneshot::Sender<Answer> },
+    JoinChannel { membership: Box<Membership>, hub: Arc<Hub>, reply: oneshot::Sender<Answer> },
+    Publish { channel: ChannelId, message: Published, reply: oneshot::Sender<Answer> },
+    LeaveChannel { channel: ChannelId, reply: oneshot::Sender<Answer> },
     Status { reply: oneshot::Sender<NodeStatus> },
     WantDirect(Id),
     ReleaseDirect(Id),
@@ -117,6 +122,8 @@ pub(crate) struct Driver {
     attempts: BTreeMap<LinkId, Attempt>,
     links: BTreeMap<LinkId, OpenLink>,
     vias: BTreeMap<Id, KnownVia>,
+    /// Whoever reads what comes on a channel.
+    hubs: BTreeMap<ChannelId, Arc<Hub>>,
     replies: BTreeMap<Token, oneshot::Sender<Answer>>,
     next_token: u64,
     counters: Counters,
@@ -155,6 +162,7 @@ impl Driver {
             attempts: BTreeMap::new(),
             links: BTreeMap::new(),
             vias: BTreeMap::new(),
+            hubs: BTreeMap::new(),
             replies: BTreeMap::new(),
             next_token: 0,
             counters: Counters::default(),
@@ -187,7 +195,7 @@ impl Driver {
                 Some(packet) = self.unrouted.recv() => self.on_unrouted(packet),
                 event = self.setup.recv() => if let Some(event) = event { self.on_setup(event) },
                 command = self.commands.recv() => match command {
-                    Some(command) => self.on_command(command),
+                    Some(command) => self.on_commands(command),
                     None => break,
                 },
                 event = self.signalling.next() => if let Some(event) = event { self.on_signalling(event) },
@@ -211,6 +219,36 @@ impl Driver {
         self.proto.handle(input, now);
     }
 
+    /// Carries commands out. Messages for one channel that wait together are published together.
+    fn on_commands(&mut self, first: Command) {
+        let (mut next, mut batch, mut of) = (Some(first), Vec::new(), None);
+        while let Some(command) = next.take() {
+            match command {
+                Command::Publish { channel, message, reply } if of.is_none_or(|of| of == channel) => {
+                    of = Some(channel);
+                    batch.push((message, reply));
+                    if batch.len() < COMMANDS {
+                        next = self.commands.try_recv().ok();
+                    }
+                }
+                other => {
+                    if let Some(channel) = of.take() {
+                        self.publish(channel, std::mem::take(&mut batch));
+                    }
+                    self.on_command(other);
+                }
+            }
+        }
+        if let Some(channel) = of {
+            self.publish(channel, batch);
+        }
+    }
+
+    fn publish(&mut self, channel: ChannelId, batch: Vec<(Published, oneshot::Sender<Answer>)>) {
+        let messages = batch.into_iter().map(|(message, reply)| (self.await_answer(reply), message)).collect();
+        self.input(Input::Publish { channel, messages });
+    }
+
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Lookup { key, reply } => {
@@ -232,6 +270,17 @@ impl Driver {
             Command::Get { key, reply } => {
                 let token = self.await_answer(reply);
                 self.input(Input::Get { token, key });
+            }
+            Command::JoinChannel { membership, hub, reply } => {
+                let token = self.await_answer(reply);
+                self.hubs.insert(membership.terms.id(), hub);
+                self.input(Input::JoinChannel { token, membership });
+            }
+            Command::Publish { channel, message, reply } => self.publish(channel, vec![(message, reply)]),
+            Command::LeaveChannel { channel, reply } => {
+                self.hubs.remove(&channel);
+                let token = self.await_answer(reply);
+                self.input(Input::LeaveChannel { token, channel });
             }
             Command::Status { reply } => {
                 let _ = reply.send(self.status());
@@ -326,6 +375,9 @@ impl Driver {
 
     /// The farewells have been handed to the links: let them leave, then go.
     async fn shut_down(mut self) {
+        for hub in self.hubs.values() {
+            hub.close();
+        }
         for attempt in std::mem::take(&mut self.attempts).into_values() {
             attempt.task.abort();
         }

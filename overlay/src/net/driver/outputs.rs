@@ -99,6 +99,11 @@ impl Driver {
                         let _ = reply.send(answer);
                     }
                 }
+                Output::Channel { channel, event } => {
+                    if let Some(hub) = self.hubs.get(&channel) {
+                        hub.deliver(event);
+                    }
+                }
                 Output::Event(event) => self.on_ring_event(event),
             }
         }

@@ -60,6 +60,12 @@ pub enum ChannelError {
     /// The message is too large.
     #[error("the message is too large; a payload has at most {MAX_PAYLOAD} bytes, a scope {MAX_SCOPE}")]
     TooLarge,
+    /// Scopes that begin with a zero byte are the channel's own.
+    #[error("a scope does not begin with a zero byte")]
+    Scope,
+    /// The channel's secret is too short.
+    #[error("the channel's secret is too short; at least 16 bytes, and random")]
+    Secret,
     /// Too many messages wait to be published.
     #[error("too many messages wait to be published; at most {MAX_WAITING}")]
     Busy,
@@ -177,8 +183,9 @@ impl Proto {
     pub(in super::super) fn join_channel(&mut self, token: Token, membership: Membership, now: Time) {
         let id = membership.terms.id();
         let channels = self.channels.get_or_insert_default();
+        let stays = |member: &Member| member.leaving.is_none();
         let fail = match channels.table.get(&id) {
-            Some(channel) if channel.member.is_some() => Some(ChannelError::Joined),
+            Some(channel) if channel.member.as_deref().is_some_and(stays) => Some(ChannelError::Joined),
             None if channels.table.len() >= MAX_CHANNELS => Some(ChannelError::TooMany),
             _ => None,
         };
@@ -186,6 +193,9 @@ impl Proto {
             return self.answer_channel(token, Answer::Joined(Err(error)));
         }
         let is_new = !channels.table.contains_key(&id);
+        // One that is about to leave has left.
+        self.with_channel(id, now, Channel::drop_member);
+        let channels = self.channels.get_or_insert_default();
         let channel = channels.table.entry(id).or_insert_with(|| Channel::new(membership.terms.clone(), now).into());
         let me = membership.identity.id();
         let sign = |gate: &Identity| gate.sign(Purpose::Membership, &pass_bytes(id, me, now.0));
