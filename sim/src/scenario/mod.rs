@@ -1,6 +1,7 @@
 //! The scenarios: each builds rings, does something to them, and reports what it measured.
 
 mod attack;
+mod channel;
 mod churn;
 mod classic;
 mod damage;
@@ -29,6 +30,7 @@ use crate::progress::Progress;
 use crate::settings::Wrong;
 
 pub use attack::{Attack, Misdeed};
+pub use channel::Channel;
 pub use churn::{Churn, Sessions};
 pub use classic::Kind;
 pub use draw::Draw;
@@ -56,6 +58,8 @@ pub enum Verb {
     Attack(Attack),
     /// What lookups do while nodes come and go.
     Churn(Churn),
+    /// How much of what is published on a channel comes to its members, and how soon, while nodes come and go.
+    Channel(Channel),
     /// How long two rings that meet take to become one.
     Merge(Merge),
     /// Every event of one lookup.
@@ -89,6 +93,7 @@ impl Verb {
             Verb::Load(load) => Some(load),
             Verb::Attack(attack) => Some(attack),
             Verb::Churn(churn) => Some(churn),
+            Verb::Channel(channel) => Some(channel),
             Verb::Merge(merge) => Some(merge),
             Verb::Trace(trace) => Some(trace),
             Verb::Draw(draw) => Some(draw),

@@ -218,6 +218,9 @@ impl Proto {
 
     /// A parent that gave no sign of life is left; the ring itself may need longer to give it up.
     fn judge_parent(&mut self, id: ChannelId, link: LinkId, now: Time) {
+        if self.config.heartbeat_every.is_zero() {
+            return;
+        }
         let Some(parent) = self.links.get(link).filter(|link| now.since(link.time) >= BEAT_EVERY / 2) else { return };
         let peer = parent.peer;
         self.with_channel(id, now, |channel, scene| {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::super::links::LinkId;
+use super::super::links::{Link, LinkId};
 use super::super::timer::Time;
 use super::super::{Hop, Phase, Proto};
 use super::edge::Edge;
@@ -36,9 +36,6 @@ const LOST_AFTER: Duration = Duration::from_secs(4);
 
 /// See [`LOST_AFTER`].
 const PATIENCE: Duration = Duration::from_millis(250);
-
-/// A predecessor that has said nothing for so long is not waited for: it is asked every second.
-const SILENT_AFTER: Duration = Duration::from_secs(2);
 
 /// How long a node that was asked to take a child may take to answer at all.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -205,7 +202,10 @@ impl Proto {
         if self.phase != Phase::Member {
             return false;
         }
-        let silent = |peer: Id| self.links.open_to(peer).is_some_and(|link| now.since(link.time) >= SILENT_AFTER);
+        // Where links notice by themselves nobody is asked, and silence says nothing.
+        let asks = !self.config.heartbeat_every.is_zero();
+        let is_silent = |link: &Link| asks && now.since(link.time) >= self.config.suspect_after;
+        let silent = |peer: Id| self.links.open_to(peer).is_some_and(is_silent);
         let owns_it = |owner: Id, before: Id| channel.point().is_in_arc(before, owner);
         match (self.tree_hop(channel, &[], &[]), &self.ring.predecessors[..]) {
             (Hop::Deliver, _) => true,
