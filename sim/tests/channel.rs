@@ -80,9 +80,11 @@ impl Scene {
             match happening {
                 Happening::Channel { node, event: ChannelEvent::Messages(envelope), .. } => {
                     let got = self.got.entry(node).or_default();
-                    got.extend(envelope.messages().iter().map(|message| {
-                        (envelope.publisher(), String::from_utf8_lossy(&message.payload).into_owned())
-                    }));
+                    got.extend(
+                        envelope.messages().iter().map(|message| {
+                            (envelope.publisher(), String::from_utf8_lossy(&message.payload).into_owned())
+                        }),
+                    );
                 }
                 Happening::Channel { node, event: ChannelEvent::Lagged { count, .. }, .. } => {
                     *self.lagged.entry(node).or_default() += count;
@@ -223,9 +225,8 @@ fn what_a_member_publishes_comes_to_every_other_once_and_in_its_order() {
 fn only_members_and_those_between_them_take_part_and_they_leave_when_nobody_needs_them() {
     let mut scene = Scene::new(100, 5);
     scene.join_all([3, 40, 77]);
-    let taking_part = |scene: &Scene| {
-        scene.world.nodes.iter().filter(|node| node.proto.channel_stats().channels > 0).count()
-    };
+    let taking_part =
+        |scene: &Scene| scene.world.nodes.iter().filter(|node| node.proto.channel_stats().channels > 0).count();
     assert!((3..20).contains(&taking_part(&scene)), "{} nodes", taking_part(&scene));
     for at in [3, 40, 77] {
         let (token, channel) = (scene.token(), scene.channel());
@@ -334,9 +335,11 @@ fn a_slow_neighbour_is_told_what_it_missed_and_slows_nobody_for_long() {
     let mut scene = Scene::new(12, 50);
     scene.join_all(0..12);
     let root = scene.root();
-    let slow = (0..12).find(|&at| at != root && {
-        let (_, children) = scene.world.nodes[at].proto.channel_place(scene.channel()).expect("attached");
-        children.is_empty()
+    let slow = (0..12).find(|&at| {
+        at != root && {
+            let (_, children) = scene.world.nodes[at].proto.channel_place(scene.channel()).expect("attached");
+            children.is_empty()
+        }
     });
     let slow = slow.expect("a leaf of the tree");
     let publisher = (0..12).find(|&at| at != slow && at != root).expect("another");

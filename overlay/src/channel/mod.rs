@@ -35,7 +35,7 @@ use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use self::inbox::{MAX_UNREAD, MAX_UNREAD_BYTES};
-pub use self::presence::{MAX_MEMBERS, MAX_MEMBER_DATA, Member, PresenceEvent};
+pub use self::presence::{MAX_MEMBER_DATA, MAX_MEMBERS, Member, PresenceEvent};
 pub use self::secret::{MIN_SECRET, SEALED};
 pub use crate::proto::ChannelError;
 pub use crate::wire::{ChannelId, MAX_PAYLOAD, MAX_SCOPE};

@@ -33,7 +33,8 @@ impl Secret {
         }
         let salt = [b"atoll channel 1\0", &Sha256::digest(name)[..]].concat();
         let prk = Salt::new(HKDF_SHA256, &salt).extract(secret);
-        let key = UnboundKey::new(&AES_256_GCM, &derive(&prk, b"messages", 0)).expect("the key has the cipher's length");
+        let key =
+            UnboundKey::new(&AES_256_GCM, &derive(&prk, b"messages", 0)).expect("the key has the cipher's length");
         // One in 2^32 numbers of 32 bytes is no key of the curve; then the next one serves.
         let gate = (0..=u8::MAX).find_map(|number| Identity::from_scalar(&derive(&prk, b"gate", number)).ok());
         let gate = gate.expect("256 numbers that are no keys do not occur");

@@ -314,7 +314,8 @@ impl NodeBuilder {
         let book = Book::new(identity.clone(), commands.downgrade(), events.clone());
         objects.set_names(Arc::new(book.clone()));
         let joined = super::channels::Joined::default();
-        let inner = Arc::new(Inner { key: identity.public(), commands, events, sessions, objects, identity, book, joined });
+        let inner =
+            Arc::new(Inner { key: identity.public(), commands, events, sessions, objects, identity, book, joined });
         Ok((Node { inner }, first_events))
     }
 }

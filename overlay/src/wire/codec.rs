@@ -186,9 +186,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{
-        Ask, ChannelId, Dial, Flags, Head, JoinRefusal, Label, Listed, MAX_HEADS, MAX_PATH, MAX_RANGES, Proof, Published,
-        Terms, Tree, MAX_LISTED, MAX_PARTS, Outcome, Part, Purpose, Refusal, Replicate, Role, Store,
-        StoreRefusal, Stored, Unreachable, Via,
+        Ask, ChannelId, Dial, Flags, Head, JoinRefusal, Label, Listed, MAX_HEADS, MAX_LISTED, MAX_PARTS, MAX_PATH,
+        MAX_RANGES, Outcome, Part, Proof, Published, Purpose, Refusal, Replicate, Role, Store, StoreRefusal, Stored,
+        Terms, Tree, Unreachable, Via,
     };
     use super::*;
     use crate::id::Id;
@@ -292,17 +292,22 @@ mod tests {
                 Tree::Join { terms, attempt, proof, lost: vec![member] }
             }),
             (channel.clone(), any::<u32>()).prop_map(|(channel, attempt)| Tree::Pending { channel, attempt }),
-            (channel.clone(), any::<u32>()).prop_map(|(channel, attempt)| {
-                Tree::Refused { channel, attempt, reason: JoinRefusal::Circle }
+            (channel.clone(), any::<u32>())
+                .prop_map(|(channel, attempt)| { Tree::Refused { channel, attempt, reason: JoinRefusal::Circle } }),
+            (channel.clone(), any::<u32>(), ids(MAX_PATH)).prop_map(|(channel, attempt, path)| Tree::Beat {
+                channel,
+                attempt,
+                path
             }),
-            (channel.clone(), any::<u32>(), ids(MAX_PATH))
-                .prop_map(|(channel, attempt, path)| Tree::Beat { channel, attempt, path }),
             channel.clone().prop_map(|channel| Tree::Leave { channel }),
             (channel.clone(), any::<u32>()).prop_map(|(channel, attempt)| Tree::Drop { channel, attempt }),
             (channel.clone(), prop::collection::vec(head, 0..=MAX_HEADS), any::<bool>())
                 .prop_map(|(channel, heads, more)| Tree::Have { channel, heads, more }),
-            (channel, any::<u64>(), any::<u64>())
-                .prop_map(|(channel, received, limit)| Tree::Credit { channel, received, limit }),
+            (channel, any::<u64>(), any::<u64>()).prop_map(|(channel, received, limit)| Tree::Credit {
+                channel,
+                received,
+                limit
+            }),
         ]
     }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll::id::Id;
-use atoll::proto::{Answer, ChannelEvent, Config, Event as RingEvent, Hop, Input, LinkId, Output, Phase, Proto, Time, Token};
+use atoll::proto::{
+    Answer, ChannelEvent, Config, Event as RingEvent, Hop, Input, LinkId, Output, Phase, Proto, Time, Token,
+};
 use atoll::wire::{ChannelId, Dial, Frame, Message, Role, kind};
 use bytes::Bytes;
 use prefetch_index::prefetch_index;

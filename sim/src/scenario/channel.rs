@@ -289,7 +289,8 @@ impl<'a> Crowd<'a> {
         while self.world.now() < end && !run.progress.is_stopped() {
             look = look.after(LOOK_EVERY).min(end);
             let events = self.world.counts().events;
-            while let Some((at, what)) = (0..next.len()).map(|what| (next[what].1, what)).min().filter(|(at, _)| *at < look)
+            while let Some((at, what)) =
+                (0..next.len()).map(|what| (next[what].1, what)).min().filter(|(at, _)| *at < look)
             {
                 self.run_until(at);
                 match what {

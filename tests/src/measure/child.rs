@@ -14,6 +14,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
+use super::channels::{self, Came};
 use super::objects::{self, Fetched};
 use super::process::{self, Memory};
 use super::raw::RawEnd;
@@ -79,6 +80,12 @@ pub(super) enum Request {
     ForgetPeak,
     /// Tell the peak of resident memory.
     Peak,
+    /// Join the channel, and note what comes.
+    Join,
+    /// Publish so many numbered messages, one every so many milliseconds.
+    Publish { count: u32, every_ms: u64 },
+    /// Tell what has come on the channel.
+    Came,
 }
 
 /// What a node process answers.
@@ -100,6 +107,12 @@ pub(super) enum Reply {
     Rate(f64),
     /// Bytes.
     Resident(u64),
+    /// The point of the ring whose owner is the channel's root.
+    Joined {
+        root: Id,
+    },
+    Published,
+    Came(Came),
     Failed(String),
 }
 
@@ -190,6 +203,12 @@ async fn carry_out(node: &Arc<Node>, request: Request) -> anyhow::Result<Reply> 
             Reply::Resident(process::own_memory()?.resident)
         }
         Request::Peak => Reply::Resident(process::own_peak()?),
+        Request::Join => Reply::Joined { root: channels::join(node).await? },
+        Request::Publish { count, every_ms } => {
+            channels::publish(node, count, Duration::from_millis(every_ms)).await?;
+            Reply::Published
+        }
+        Request::Came => Reply::Came(channels::came()),
         Request::Raw { offer } => {
             let (end, answer) = RawEnd::answer(&offer).await?;
             tokio::spawn(async move {

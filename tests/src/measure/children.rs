@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
+use super::channels::Came;
 use super::child::{Answer, NodeOptions, Place, Question, Reply, Request, is_one_ring};
 use super::objects::Fetched;
 
@@ -68,6 +69,30 @@ impl NodeProcess {
         match asked.await.context("a node process does not answer")?? {
             Reply::Place(place) => Ok(place),
             other => bail!("not a place: {other:?}"),
+        }
+    }
+
+    /// Joins the channel. Gives the point of its root.
+    pub(super) async fn join(&self) -> anyhow::Result<Id> {
+        match self.ask(Request::Join).await? {
+            Reply::Joined { root } => Ok(root),
+            other => bail!("not a channel: {other:?}"),
+        }
+    }
+
+    /// Publishes on the channel, until all is on its way.
+    pub(super) async fn publish(&self, count: u32, every_ms: u64) -> anyhow::Result<()> {
+        match self.ask(Request::Publish { count, every_ms }).await? {
+            Reply::Published => Ok(()),
+            other => bail!("not published: {other:?}"),
+        }
+    }
+
+    /// What has come on the channel.
+    pub(super) async fn came(&self) -> anyhow::Result<Came> {
+        match self.ask(Request::Came).await? {
+            Reply::Came(came) => Ok(came),
+            other => bail!("not what came: {other:?}"),
         }
     }
 

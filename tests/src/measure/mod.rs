@@ -1,5 +1,6 @@
 //! The measurements behind the program `measure`: a file for each group of figures.
 
+mod channels;
 pub mod child;
 mod children;
 mod faults;
@@ -32,6 +33,8 @@ pub enum Group {
     Session,
     /// Calls of objects beside sockets and a plain data channel; large results; remote functions; many callers.
     Objects,
+    /// Channels: delivery times, the highest rate, what a message costs, and what arrives when a third of the nodes is killed.
+    Channels,
     /// The signalling server: memory of idle connections, registering, relaying.
     Signalling,
     /// Memory of a node, and what is left behind by opening and closing.
@@ -48,11 +51,12 @@ pub enum Group {
 
 impl Group {
     /// What [`Group::All`] stands for.
-    pub const EACH: [Group; 8] = [
+    pub const EACH: [Group; 9] = [
         Group::Ring,
         Group::Link,
         Group::Session,
         Group::Objects,
+        Group::Channels,
         Group::Signalling,
         Group::Memory,
         Group::Faults,
@@ -77,6 +81,7 @@ impl Group {
             Group::Link => link::measure(report).await,
             Group::Session => session::measure(report).await,
             Group::Objects => objects::measure(report).await,
+            Group::Channels => channels::measure(report).await,
             Group::Signalling => signalling::measure(report).await,
             Group::Memory => memory::measure(report).await,
             Group::Faults => faults::measure(report).await,

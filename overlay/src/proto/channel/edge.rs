@@ -124,9 +124,10 @@ impl Edge {
         let label = entry.envelope.label();
         let stream = (entry.envelope.publisher(), label.stream);
         self.cursor < self.has_until
-            && self.has.binary_search_by_key(&stream, |(stream, _)| *stream).is_ok_and(|at| {
-                self.has[at].1.meets(label.first, entry.envelope.end())
-            })
+            && self
+                .has
+                .binary_search_by_key(&stream, |(stream, _)| *stream)
+                .is_ok_and(|at| self.has[at].1.meets(label.first, entry.envelope.end()))
     }
 
     /// Whether so many bytes may go now.

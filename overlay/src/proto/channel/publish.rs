@@ -10,7 +10,9 @@ use super::tree::{Place, tree};
 use super::{Channel, MAX_CHANNELS, Scene};
 use crate::id::Id;
 use crate::key::{Identity, Purpose, SIGNATURE_BYTES};
-use crate::wire::{ChannelId, Envelope, Head, JoinRefusal, Label, MAX_PAYLOAD, MAX_SCOPE, Proof, Published, Terms, Tree, pass_bytes};
+use crate::wire::{
+    ChannelId, Envelope, Head, JoinRefusal, Label, MAX_PAYLOAD, MAX_SCOPE, Proof, Published, Terms, Tree, pass_bytes,
+};
 
 /// Messages that wait to be published on a channel at most.
 const MAX_WAITING: usize = 1024;

@@ -18,7 +18,8 @@ impl Ranges {
     pub(super) fn insert(&mut self, from: u64, to: u64) {
         let first = self.0.partition_point(|range| range.1 < from);
         let behind = self.0.partition_point(|range| range.0 <= to);
-        let joined = self.0[first..behind].iter().fold((from, to), |all, range| (all.0.min(range.0), all.1.max(range.1)));
+        let joined =
+            self.0[first..behind].iter().fold((from, to), |all, range| (all.0.min(range.0), all.1.max(range.1)));
         self.0.splice(first..behind, [joined]);
         if self.0.len() > MAX_RANGES {
             let lowest = self.0.remove(0);

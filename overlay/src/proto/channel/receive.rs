@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::Proto;
 use super::super::links::LinkId;
 use super::super::timer::Time;
-use super::super::Proto;
 use super::stream::Stream;
 use super::tree::tree;
 use super::watch::Misdeed;

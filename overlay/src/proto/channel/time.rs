@@ -109,7 +109,12 @@ impl Channel {
         if self.member.is_none() {
             return;
         }
-        let late: Vec<_> = self.streams.iter().filter(|(_, stream)| stream.due().is_some_and(|due| due <= scene.now)).map(|(name, _)| *name).collect();
+        let late: Vec<_> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.due().is_some_and(|due| due <= scene.now))
+            .map(|(name, _)| *name)
+            .collect();
         for name in late {
             let due = self.streams.get_mut(&name).map(|stream| stream.give_up(scene.now));
             self.deliver(name.0, due.unwrap_or_default(), scene);
@@ -163,7 +168,11 @@ impl Channel {
             self.shown = now;
             let (proof, lost) = (self.own_proof(scene.me, now), Vec::new());
             if let Some(edge) = self.edges.iter().find(|edge| edge.is_parent) {
-                scene.tell(edge.link, edge.peer, Tree::Join { terms: self.terms.clone(), attempt: edge.attempt, proof, lost });
+                scene.tell(
+                    edge.link,
+                    edge.peer,
+                    Tree::Join { terms: self.terms.clone(), attempt: edge.attempt, proof, lost },
+                );
             }
         }
     }

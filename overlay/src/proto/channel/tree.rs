@@ -20,7 +20,9 @@ use super::publish::ChannelError;
 use super::watch::Misdeed;
 use super::{Channel, Channels, MAX_CHANNELS, Scene};
 use crate::id::Id;
-use crate::wire::{ChannelId, Flags, Header, JoinRefusal, MAX_HEADS, MAX_LOST, MAX_PATH, Proof, Role, Terms, Tree, kind};
+use crate::wire::{
+    ChannelId, Flags, Header, JoinRefusal, MAX_HEADS, MAX_LOST, MAX_PATH, Proof, Role, Terms, Tree, kind,
+};
 
 /// How often the root sends a beat down the tree.
 pub(super) const BEAT_EVERY: Duration = Duration::from_secs(2);
@@ -408,15 +410,7 @@ impl Proto {
         self.seek_place(id, now);
     }
 
-    pub(super) fn on_beat(
-        &mut self,
-        link: LinkId,
-        peer: Id,
-        id: ChannelId,
-        attempt: u32,
-        path: Vec<Id>,
-        now: Time,
-    ) {
+    pub(super) fn on_beat(&mut self, link: LinkId, peer: Id, id: ChannelId, attempt: u32, path: Vec<Id>, now: Time) {
         let me = self.me;
         let Some(channel) = self.channel(id) else {
             return self.send_on(link, tree(Tree::Leave { channel: id }));
@@ -509,8 +503,7 @@ impl Proto {
     /// The neighbours on the ring have changed: the roots of some channels may be others.
     pub(in super::super) fn channels_on_ring_changed(&mut self, now: Time) {
         let Some(channels) = self.channels.as_ref() else { return };
-        let ids: Vec<(ChannelId, bool)> =
-            channels.table.iter().map(|(&id, channel)| (id, channel.is_root())).collect();
+        let ids: Vec<(ChannelId, bool)> = channels.table.iter().map(|(&id, channel)| (id, channel.is_root())).collect();
         for (id, was_root) in ids {
             match (was_root, self.is_root_of(id, now)) {
                 (true, false) => self.seek_place(id, now),
