@@ -104,6 +104,10 @@ pub(crate) enum Verb {
     Call(CallArgs),
     /// Read a value of a peer's service, and each change of it.
     Watch(GetArgs),
+    /// Publish on a channel: one message, or each line of standard input.
+    Pub(PubArgs),
+    /// Print what is published on a channel.
+    Sub(SubArgs),
     /// Run a node that the programs of this machine share.
     Daemon(DaemonArgs),
     /// Make and show key files.
@@ -111,6 +115,8 @@ pub(crate) enum Verb {
     Key(KeyVerb),
     /// Measure latency and throughput to a peer, beside those of a raw data channel.
     Bench(PeerArgs),
+    /// Measure a channel among nodes of this process.
+    BenchChannel(BenchChannelArgs),
     /// Show the settings that hold, and where each comes from.
     Settings,
 }
@@ -266,6 +272,75 @@ pub(crate) struct DaemonArgs {
     /// The file with the token that those must know; made where it is missing [default: the socket's with .token].
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "websocket")]
     pub(crate) token_file: Option<PathBuf>,
+}
+
+/// Which channel.
+#[derive(Debug, Args)]
+pub(crate) struct ChannelArgs {
+    /// The channel's name.
+    pub(crate) channel: String,
+
+    /// The scope of the messages [default: none when publishing, all when subscribing].
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Option<String>,
+
+    /// The channel without signatures: whoever publishes can pass for anybody.
+    #[arg(long)]
+    pub(crate) unsigned: bool,
+
+    /// The file with the secret of a private channel: at least 16 random bytes.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) channel_secret_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PubArgs {
+    #[command(flatten)]
+    pub(crate) channel: ChannelArgs,
+
+    /// The message; - or nothing: each line of standard input is one.
+    pub(crate) message: Option<String>,
+
+    /// Publish so many messages: the one given again and again, or no more lines than that.
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+
+    /// Messages a second at most [default: as fast as it goes].
+    #[arg(long, value_name = "RATE", value_parser = values::rate)]
+    pub(crate) rate: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubArgs {
+    #[command(flatten)]
+    pub(crate) channel: ChannelArgs,
+
+    /// End after so many messages.
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchChannelArgs {
+    /// How many nodes.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..=values::MAX_NODES))]
+    pub(crate) nodes: u16,
+
+    /// How many messages the first of them publishes.
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) count: u64,
+
+    /// Messages a second [default: as fast as it goes].
+    #[arg(long, value_name = "RATE", value_parser = values::rate)]
+    pub(crate) rate: Option<f64>,
+
+    /// Bytes of a message.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(8..=15_360))]
+    pub(crate) bytes: u16,
+
+    /// A channel without signatures.
+    #[arg(long)]
+    pub(crate) unsigned: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod channel;
 mod daemon;
 mod dial;
 mod events;
@@ -112,6 +113,9 @@ async fn run_on_the_ring(parsed: &Parsed, output: Output) -> anyhow::Result<()> 
         Verb::Get(args) => objects::get(args, node, output).await,
         Verb::Call(args) => objects::call(args, node, output).await,
         Verb::Watch(args) => objects::watch(args, node, output).await,
+        Verb::Pub(args) => channel::publish(args, node, output).await,
+        Verb::Sub(args) => channel::subscribe(args, node, output).await,
+        Verb::BenchChannel(args) => channel::bench(args, output).await,
         Verb::Daemon(args) => daemon::run(args, node, output).await,
         Verb::Key(_) | Verb::Settings => unreachable!("these verbs need no ring"),
     }

@@ -45,7 +45,7 @@ pub(crate) fn load(path: &Path, passphrase: Option<&[u8]>) -> anyhow::Result<Ide
 }
 
 /// The content of the file without the line end that editors leave. A pipe will do: `--passphrase-file <(pass atoll)`.
-fn read(what: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read(what: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
     let name = || format!("the {what} file {}", path.display());
     let mut content = Vec::new();
     File::open(path).with_context(name)?.take(MAX_SECRET_BYTES + 1).read_to_end(&mut content).with_context(name)?;

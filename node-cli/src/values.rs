@@ -151,6 +151,14 @@ fn check(server: &IceServer) -> Result<(), String> {
     Ok(())
 }
 
+/// Messages a second.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("a rate is a number from 0.001 to 1000000".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

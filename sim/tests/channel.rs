@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use atoll::id::Id;
 use atoll::key::Identity;
-use atoll::proto::{Answer, ChannelError, ChannelEvent, Config, Input, Membership, Token};
-use atoll::wire::{ChannelId, JoinRefusal, Published, Terms};
+use atoll::proto::{
+    Answer, ChannelError, ChannelEvent, Config, Input, LinkId, MAX_CHANNELS, Membership, Token,
+};
+use atoll::wire::{
+    ChannelId, Envelope, Frame, Head, Header, JoinRefusal, Label, Message, Published, Terms, Tree,
+};
 use sim::engine::{Fate, Happening, Network, World};
 
 const S: Duration = Duration::from_secs(1);
@@ -345,7 +349,7 @@ fn a_slow_neighbour_is_told_what_it_missed_and_slows_nobody_for_long() {
     let publisher = (0..12).find(|&at| at != slow && at != root).expect("another");
     // It hears everything and says nothing of it: its credits are lost.
     scene.world.sabotage = Some(Box::new(move |at, frame| match &frame.message {
-        atoll::wire::Message::Tree(tree) if at == slow && matches!(**tree, atoll::wire::Tree::Credit { .. }) => {
+        Message::Tree(tree) if at == slow && matches!(**tree, Tree::Credit { .. }) => {
             Fate::Dropped
         }
         _ => Fate::Goes,
@@ -432,4 +436,117 @@ fn a_node_without_channels_keeps_nothing_for_them() {
     let mut scene = Scene::new(8, 90);
     scene.run(20 * S);
     assert!(scene.world.nodes.iter().all(|node| node.proto.channel_stats() == Default::default()));
+}
+
+/// A neighbour in the tree: the link to it, and its id.
+fn neighbour(scene: &Scene, at: usize) -> (LinkId, Id) {
+    let proto = &scene.world.nodes[at].proto;
+    let (parent, children) = proto.channel_place(scene.channel()).expect("attached");
+    let peer = parent.into_iter().chain(children).next().expect("a neighbour in the tree");
+    let link = proto.peers().find(|link| link.id == peer).expect("a link to it").link;
+    (link, peer)
+}
+
+/// A frame comes to a node from its neighbour in the tree.
+fn inject(scene: &mut Scene, at: usize, message: Message) {
+    let (link, peer) = neighbour(scene, at);
+    let header = Header::new(message.kind(), peer, scene.world.nodes[at].proto.id());
+    scene.world.input(at, Input::Frame { link, frame: Frame { header, message } });
+}
+
+fn envelope(scene: &Scene, publisher: &Identity, first: u64, sent: u64) -> Envelope {
+    let label = Label { channel: scene.channel(), stream: sent - 1000, sent, first, pass: None };
+    let message = Published { scope: String::new(), payload: "planted".into() };
+    Envelope::seal(publisher, true, label, &[message])
+}
+
+#[test]
+fn forged_and_old_messages_are_refused_and_the_neighbour_that_insists_is_dropped() {
+    let mut scene = Scene::with(12, 100, Terms::new("news", true, None), &Config::with_links(16));
+    scene.join_all(0..12);
+    let victim = (0..12).find(|&at| at != scene.root()).expect("another");
+    let now = scene.world.now().0;
+    let stranger = identity(1 << 60);
+    let stats = |scene: &Scene| scene.world.nodes[victim].proto.channel_stats();
+    // From a clock that is far ahead: nobody is blamed, for clocks differ.
+    let early = envelope(&scene, &stranger, 0, now + 61_000_000);
+    inject(&mut scene, victim, Message::Envelope(early.into()));
+    assert_eq!(stats(&scene).stale, 1);
+    // A good one comes, but only once, and not when it is old.
+    let good = envelope(&scene, &stranger, 0, now);
+    for _ in 0..2 {
+        inject(&mut scene, victim, Message::Envelope(good.clone().into()));
+    }
+    assert_eq!(stats(&scene).duplicates, 1);
+    let old = envelope(&scene, &identity(1 << 61), 0, now);
+    scene.run(S);
+    let planted = |scene: &Scene| scene.got.values().flatten().filter(|(_, text)| text == "planted").count();
+    assert_eq!(planted(&scene), 12);
+    scene.run(130 * S);
+    inject(&mut scene, victim, Message::Envelope(old.into()));
+    assert_eq!(stats(&scene).stale, 2);
+    let now = scene.world.now().0;
+    // Numbers that nobody can have reached, and bytes that were changed.
+    let jump = envelope(&scene, &stranger, 1 << 50, now);
+    let mut changed = envelope(&scene, &stranger, 1, now).bytes().to_vec();
+    let last = changed.len() - 70;
+    changed[last] ^= 1;
+    let changed = Envelope::decode(changed.into()).expect("well-formed");
+    let (_, peer) = neighbour(&scene, victim);
+    for number in 0..8 {
+        let bad = if number % 2 == 0 { jump.clone() } else { changed.clone() };
+        inject(&mut scene, victim, Message::Envelope(bad.into()));
+    }
+    assert_eq!((stats(&scene).forged, stats(&scene).dropped), (8, 1));
+    let linked = scene.world.nodes[victim].proto.peers().any(|link| link.id == peer);
+    assert!(!linked, "the neighbour has lost its link");
+    // The others do not notice.
+    let publisher = (0..12).find(|&at| at != victim).expect("another");
+    scene.run(10 * S);
+    scene.publish_all(publisher, &texts(0..5));
+    scene.run(2 * S);
+    assert_eq!(planted(&scene), 12);
+    scene.assert_all_got((0..12).filter(|&at| at != victim), publisher, &texts(0..5));
+}
+
+#[test]
+fn a_flood_of_joins_fills_no_more_than_the_table_and_ends_the_link() {
+    let mut scene = Scene::new(12, 110);
+    scene.join_all(0..12);
+    let victim = scene.root();
+    let (link, peer) = neighbour(&scene, victim);
+    for number in 0..1100 {
+        let terms = Terms::new(&format!("flood {number}"), false, None);
+        let message = Message::Tree(Box::new(Tree::Join { terms, attempt: 1, proof: None, lost: Vec::new() }));
+        let header = Header::new(message.kind(), peer, scene.world.nodes[victim].proto.id());
+        scene.world.input(victim, Input::Frame { link, frame: Frame { header, message } });
+        let stats = scene.world.nodes[victim].proto.channel_stats();
+        assert!(stats.channels <= MAX_CHANNELS as u64);
+    }
+    let stats = scene.world.nodes[victim].proto.channel_stats();
+    assert!(stats.refused > 500 && stats.dropped == 1, "{stats:?}");
+    // And is over when those who asked have gone.
+    scene.run(60 * S);
+    let left: u64 = scene.world.running().map(|at| scene.world.nodes[at].proto.channel_stats().channels).sum();
+    assert_eq!(left, 12);
+}
+
+#[test]
+fn a_neighbour_that_lies_about_what_there_is_makes_nobody_miss_what_comes() {
+    let mut scene = Scene::new(12, 120);
+    scene.join_all(0..12);
+    let publisher = 3;
+    scene.publish_all(publisher, &texts(0..3));
+    scene.run(S);
+    let victim = (0..12).find(|&at| at != scene.root() && at != publisher).expect("another");
+    let stream = scene.world.now().0 - 5_000_000;
+    let id = scene.identities[&publisher].id();
+    let known = Head { publisher: id, stream, upper: 1 << 40, ranges: vec![(9, 3), (0, 1 << 60)] };
+    let message = Tree::Have { channel: scene.channel(), heads: vec![known], more: false };
+    inject(&mut scene, victim, Message::Tree(Box::new(message)));
+    let message = Tree::Credit { channel: scene.channel(), received: u64::MAX, limit: u64::MAX };
+    inject(&mut scene, victim, Message::Tree(Box::new(message)));
+    scene.publish_all(publisher, &texts(3..9));
+    scene.run(20 * S);
+    assert_eq!(scene.texts(victim, publisher), texts(0..9));
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 mod door;
+mod channels;
 mod errors;
 mod objects;
 mod processes;
