@@ -5,13 +5,13 @@
 
 use atoll::Id;
 use atoll::wire::{
-    Frame, Header, MAX_ALTERNATIVES, MAX_DESCRIPTION, MAX_NEIGHBOURS, MAX_SUCCESSORS, MAX_TRACE, Message, RingView,
-    Step, kind,
+    Frame, Header, MAX_ALTERNATIVES, MAX_BATCH, MAX_DESCRIPTION, MAX_HEADS, MAX_LOST, MAX_NEIGHBOURS, MAX_PATH,
+    MAX_RANGES, MAX_SUCCESSORS, MAX_TRACE, Message, Published, RingView, Step, Tree, kind,
 };
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 
-const KINDS: [u8; 17] = [
+const KINDS: [u8; 19] = [
     kind::PING,
     kind::PONG,
     kind::NEIGHBOURS,
@@ -19,6 +19,8 @@ const KINDS: [u8; 17] = [
     kind::RING,
     kind::LEAVE,
     kind::CLOSE,
+    kind::TREE,
+    kind::ENVELOPE,
     kind::FIND,
     kind::FOUND,
     kind::DIAL,
@@ -54,6 +56,18 @@ fn check(message: &Message) {
             Step::Refuse { alternatives, .. } => assert!(alternatives.len() <= MAX_ALTERNATIVES),
             Step::Describe(description) => assert!(description.len() <= MAX_DESCRIPTION),
             Step::Request { .. } | Step::Seek { .. } | Step::Accept => {}
+        },
+        Message::Envelope(envelope) => {
+            assert!((1..=MAX_BATCH).contains(&envelope.messages().len()));
+            assert!(envelope.messages().iter().all(Published::fits));
+        }
+        Message::Tree(tree) => match &**tree {
+            Tree::Join { lost, .. } => assert!(lost.len() <= MAX_LOST),
+            Tree::Beat { path, .. } => assert!(path.len() <= MAX_PATH),
+            Tree::Have { heads, .. } => {
+                assert!(heads.len() <= MAX_HEADS && heads.iter().all(|head| head.ranges.len() <= MAX_RANGES));
+            }
+            _ => {}
         },
         _ => {}
     }

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use atoll::Id;
-use atoll::proto::{Config, Hop, Input, LinkId, Output, Phase, Proto, Time, Token};
+use atoll::key::Identity;
+use atoll::proto::{Config, Hop, Input, LinkId, Membership, Output, Phase, Proto, Time, Token};
 use atoll::wire::{
-    Dial, Flags, Found, Frame, Header, MAX_FRAME, Message, Neighbours, Purpose, Refusal, RingView, Role, Step, Trace,
-    Unreachable, Via,
+    Dial, Envelope, Flags, Found, Frame, Head, Header, JoinRefusal, Label, MAX_FRAME, Message, Neighbours, Published,
+    Purpose, Refusal, RingView, Role, Step, Terms, Trace, Tree, Unreachable, Via,
 };
 use bytes::Bytes;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
@@ -79,7 +80,7 @@ impl Life {
     }
 
     fn event(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
-        let event = match input.int_in_range(0..=20u8)? {
+        let event = match input.int_in_range(0..=23u8)? {
             0..=2 => {
                 self.pass(Duration::from_millis(input.int_in_range(0..=3000)?));
                 return Ok(());
@@ -107,9 +108,7 @@ impl Life {
                 _ => Input::Members { found: input.ratio(1, 4)?, members: ids(input, 9)? },
             },
             15 => {
-                let token = Token(self.next_token);
-                self.next_token += 1;
-                self.unanswered.insert(token);
+                let token = self.token();
                 match input.int_in_range(0..=2u8)? {
                     0 => Input::Lookup { token, key: id(input)? },
                     1 => Input::Trace { token, peer: id(input)? },
@@ -127,6 +126,17 @@ impl Life {
                 let frame = Frame { header: Header::new(found.kind(), src, ME), message: found };
                 Input::Frame { link: self.link(input)?, frame }
             }
+            20 => {
+                let token = self.token();
+                let membership = Box::new(Membership { terms: terms(input)?, identity: publisher(), gate: None });
+                Input::JoinChannel { token, membership }
+            }
+            21 => {
+                let message = Published { scope: String::new(), payload: Bytes::from_static(b"message") };
+                let messages = (0..input.int_in_range(1..=3u8)?).map(|_| (self.token(), message.clone())).collect();
+                Input::Publish { channel: terms(input)?.id(), messages }
+            }
+            22 => Input::LeaveChannel { token: self.token(), channel: terms(input)?.id() },
             19 if input.ratio(1, 2)? => Input::ReleaseDirect(id(input)?),
             19 => Input::WantDirect(id(input)?),
             _ if input.ratio(1, 32)? => Input::Leave,
@@ -135,6 +145,13 @@ impl Life {
         self.proto.handle(event, self.now);
         self.carry_out();
         Ok(())
+    }
+
+    fn token(&mut self) -> Token {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.unanswered.insert(token);
+        token
     }
 
     /// As the driver forwards: by the header alone.
@@ -244,7 +261,7 @@ impl Life {
 
     fn frame(&self, input: &mut Unstructured<'_>) -> Result<Frame> {
         let request = input.arbitrary()?;
-        let message = match input.int_in_range(0..=15u8)? {
+        let message = match input.int_in_range(0..=19u8)? {
             0 => Message::Ping,
             1 | 2 => Message::Neighbours(Neighbours {
                 member: input.ratio(7, 8)?,
@@ -261,6 +278,8 @@ impl Life {
             12 => Message::Unreachable(Unreachable { peer: id(input)?, nobody: input.arbitrary()? }),
             13 => Message::Trace(Trace { request, hops: ids(input, 65)? }),
             14 => Message::Traced(Trace { request, hops: ids(input, 65)? }),
+            15..=17 => Message::Tree(Box::new(tree(input)?)),
+            18 => Message::Envelope(envelope(input, self.now)?.into()),
             _ => Message::Datagram(Bytes::from_static(b"packet")),
         };
         let (src, dst) = (id(input)?, if input.ratio(1, 2)? { ME } else { id(input)? });
@@ -281,6 +300,45 @@ impl Life {
         }
         Ok(Frame { header, message })
     }
+}
+
+/// One of few channels.
+fn terms(input: &mut Unstructured<'_>) -> Result<Terms> {
+    Ok(Terms::new(["a", "b", "c"][input.int_in_range(0..=2usize)?], false, None))
+}
+
+/// The key that the node publishes with.
+fn publisher() -> Identity {
+    static KEY: std::sync::OnceLock<Identity> = std::sync::OnceLock::new();
+    KEY.get_or_init(Identity::generate).clone()
+}
+
+fn tree(input: &mut Unstructured<'_>) -> Result<Tree> {
+    let terms = terms(input)?;
+    let (channel, attempt) = (terms.id(), input.int_in_range(0..=3)?);
+    Ok(match input.int_in_range(0..=9u8)? {
+        0..=2 => Tree::Join { terms, attempt, proof: None, lost: ids(input, 4)? },
+        3 => Tree::Pending { channel, attempt },
+        4 => Tree::Refused { channel, attempt, reason: JoinRefusal::Circle },
+        5 => Tree::Beat { channel, attempt, path: ids(input, 5)? },
+        6 => Tree::Leave { channel },
+        7 => Tree::Drop { channel, attempt },
+        8 => {
+            let ranges = vec![(input.arbitrary()?, input.arbitrary()?); input.int_in_range(0..=3)?];
+            let head = Head { publisher: id(input)?, stream: input.arbitrary()?, upper: input.arbitrary()?, ranges };
+            Tree::Have { channel, heads: vec![head], more: input.ratio(1, 8)? }
+        }
+        _ => Tree::Credit { channel, received: input.arbitrary()?, limit: input.arbitrary()? },
+    })
+}
+
+fn envelope(input: &mut Unstructured<'_>, now: Time) -> Result<Envelope> {
+    let sent = now.0.saturating_sub(input.int_in_range(0..=1000)?);
+    let stream = sent.saturating_sub(input.int_in_range(0..=2)?);
+    let label = Label { channel: terms(input)?.id(), stream, sent, first: input.int_in_range(0..=9)?, pass: None };
+    let message = Published { scope: "s".to_owned(), payload: Bytes::from_static(b"message") };
+    let messages = vec![message; input.int_in_range(1..=3)?];
+    Ok(Envelope::seal(&publisher(), false, label, &messages))
 }
 
 /// Whatever the codec takes.

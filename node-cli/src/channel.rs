@@ -149,7 +149,8 @@ pub(crate) async fn bench(args: &BenchChannelArgs, output: Output) -> anyhow::Re
         options = options.unsigned();
     }
     let channels = futures::future::try_join_all(nodes.iter().map(|node| node.join(options.clone()))).await?;
-    let readers: Vec<_> = channels[1..].iter().map(|channel| tokio::spawn(read(channel.subscribe_all(), args.count))).collect();
+    let readers: Vec<_> =
+        channels[1..].iter().map(|channel| tokio::spawn(read(channel.subscribe_all(), args.count))).collect();
     let begun = Instant::now();
     flood(&channels[0], args).await?;
     let (mut times, mut lost) = (Vec::new(), 0);

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
-mod door;
 mod channels;
+mod door;
 mod errors;
 mod objects;
 mod processes;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::id::Id;
 use crate::key::PeerKey;
-use crate::proto::{Event, Finger, Phase, Stats};
+use crate::proto::{ChannelStats, Event, Finger, Phase, Stats};
 use crate::wire::{Purpose, Role};
 
 /// A node and its neighbours at one moment.
@@ -74,6 +74,8 @@ pub struct Counters {
     pub closed_for_cause: BTreeMap<&'static str, u64>,
     /// What the protocol counts.
     pub protocol: Stats,
+    /// What it does for channels.
+    pub channels: ChannelStats,
 }
 
 /// What happens to a node.

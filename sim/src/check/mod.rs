@@ -4,6 +4,7 @@
 //! event that changes a node's place; then they stop, and within [`CONVERGES_WITHIN`] the ring must be ideal. What fails is made
 //! smaller, and printed as a file that replays it.
 
+mod channel;
 mod outcome;
 mod random;
 mod run;

@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 use serde::Serialize;
 
+use super::channel::{Channel, TOKENS};
 use super::scenario::{Fault, Scenario};
 use crate::engine::{Happening, Network, World};
 use crate::invariant::answered::Asked;
@@ -28,6 +29,9 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
 /// So often a packet is sent at most. Links still change while fingers are found, and what is on its way over one that closes is lost, as
 /// on any network.
 const TRIES_TO_ARRIVE: u32 = 3;
+
+/// How long a message on a channel may take then: what waits for lost frames counts as lost by then.
+const TELLS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Pairs that exchange packets in the end, where the ring is too large for all; and lookups then.
 const SAMPLES: usize = 600;
@@ -138,6 +142,7 @@ struct Run<'a> {
     seen: Vec<Seen>,
     base: Base,
     asked: Asked,
+    channel: Channel,
     tokens: u64,
     /// Who was killed or left, and when.
     gone: Vec<(Time, Id)>,
@@ -160,6 +165,7 @@ impl<'a> Run<'a> {
             seen: Vec::new(),
             base: Base::default(),
             asked: Asked::default(),
+            channel: Channel::default(),
             tokens: 0,
             gone: Vec::new(),
             recent: VecDeque::with_capacity(HISTORY),
@@ -179,6 +185,7 @@ impl<'a> Run<'a> {
         self.stop_faults();
         let took = self.converge()?;
         self.talk()?;
+        self.tell_all()?;
         invariant::check_converged(self.running())?;
         Ok(took)
     }
@@ -279,8 +286,11 @@ impl<'a> Run<'a> {
 
     fn take_answers(&mut self) -> Result<(), Broken> {
         for (at, happening) in std::mem::take(&mut self.world.happened) {
-            if let Happening::Answer { node, token, .. } = happening {
-                self.asked.answer(token, node, at)?;
+            match &happening {
+                Happening::Answer { node, token, answer } if *token >= TOKENS => self.channel.answer(*node, answer),
+                Happening::Answer { node, token, .. } => self.asked.answer(*token, *node, at)?,
+                Happening::Channel { node, event, .. } => self.channel.hear(*node, event)?,
+                _ => {}
             }
             self.remember(at, happening);
         }
@@ -349,6 +359,7 @@ impl<'a> Run<'a> {
                 }
             }
             Fault::Lookups { count, salt, .. } => self.look_up(count, salt),
+            Fault::Messages { count, salt, .. } => self.publish(count, salt),
         }
     }
 
@@ -431,6 +442,26 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn publish(&mut self, count: usize, salt: u32) {
+        let rng = &mut Pcg32::seed_from_u64(salt.into());
+        let running: Vec<usize> = self.world.running().collect();
+        for _ in 0..count {
+            if let Some(&from) = running.choose(rng) {
+                self.channel.publish(&mut self.world, from);
+            }
+        }
+    }
+
+    /// On the ideal ring: a message of one member of the channel comes to all the others.
+    fn tell_all(&mut self) -> Result<(), Broken> {
+        let members = self.channel.members(&self.world);
+        let Some(&from) = members.first() else { return Ok(()) };
+        self.channel.publish(&mut self.world, from);
+        let end = self.world.now().after(TELLS_WITHIN);
+        self.pass_until(end)?;
+        self.channel.check_last(&self.world, from, &members)
+    }
+
     fn ask(&mut self, from: usize, key: Id) -> u64 {
         let token = self.tokens;
         self.tokens += 1;
@@ -502,6 +533,8 @@ impl<'a> Run<'a> {
                         heard.missing.remove(&number);
                     }
                 }
+                Happening::Channel { node, event, .. } => self.channel.hear(node, &event)?,
+                Happening::Answer { node, token, answer } if token >= TOKENS => self.channel.answer(node, &answer),
                 Happening::Answer { node, token, answer } => {
                     self.asked.answer(token, node, at)?;
                     if let Answer::Lookup(Ok(owner)) = answer {

@@ -143,6 +143,15 @@ pub enum Fault {
         /// Which.
         node: Id,
     },
+    /// Nodes publish on a channel, which they join for it.
+    Messages {
+        /// When.
+        at: u64,
+        /// How many.
+        count: usize,
+        /// Decides who.
+        salt: u32,
+    },
     /// Nodes look up keys.
     Lookups {
         /// When.
@@ -200,6 +209,7 @@ impl Fault {
             | Fault::ServerDown { at, .. }
             | Fault::Loss { at, .. }
             | Fault::Slow { at, .. }
+            | Fault::Messages { at, .. }
             | Fault::Lookups { at, .. } => at,
         }
     }
@@ -215,6 +225,7 @@ impl Fault {
             | Fault::ServerDown { at, .. }
             | Fault::Loss { at, .. }
             | Fault::Slow { at, .. }
+            | Fault::Messages { at, .. }
             | Fault::Lookups { at, .. } => *at = to,
         }
         self

@@ -86,11 +86,15 @@ impl Search<'_> {
             size /= 2;
         }
         for at in 0..self.best.faults.len() {
-            if let Fault::Kill { count, .. } | Fault::Lookups { count, .. } = self.best.faults[at] {
+            if let Fault::Kill { count, .. } | Fault::Lookups { count, .. } | Fault::Messages { count, .. } =
+                self.best.faults[at]
+            {
                 for fewer in 1..count {
                     let mut candidate = self.best.clone();
                     match &mut candidate.faults[at] {
-                        Fault::Kill { count, .. } | Fault::Lookups { count, .. } => *count = fewer,
+                        Fault::Kill { count, .. } | Fault::Lookups { count, .. } | Fault::Messages { count, .. } => {
+                            *count = fewer
+                        }
                         _ => {}
                     }
                     if self.take_if_fails(candidate) {

@@ -1,7 +1,7 @@
 //! What must hold of the ring: one invariant a file, each with its source.
 //!
 //! *Always*: [`live_successor`], [`one_ring`], [`ordered_ring`], [`connected_appendages`], [`principals`], [`link_budget`],
-//! [`answered`] and [`calm`]. *Once the faults have stopped*: [`all_joined`], [`inverse`], [`exact_lists`] and [`reachable`]. Each names what
+//! [`answered`], [`in_order`] and [`calm`]. *Once the faults have stopped*: [`all_joined`], [`inverse`], [`exact_lists`] and [`reachable`]. Each names what
 //! it assumes about the faults.
 
 pub mod all_joined;
@@ -9,6 +9,7 @@ pub mod answered;
 pub mod calm;
 pub mod connected_appendages;
 pub mod exact_lists;
+pub mod in_order;
 pub mod inverse;
 pub mod link_budget;
 pub mod live_successor;

@@ -445,8 +445,8 @@ impl<'a> Crowd<'a> {
     }
 }
 
-/// A key pair that follows from a number.
-fn identity(number: usize) -> Identity {
+/// A key pair that follows from a number, as publishers of a channel need one.
+pub(crate) fn identity(number: usize) -> Identity {
     // RFC 5958: an EC key on P-256, without its public half.
     const HEAD: &[u8] = &[
         0x30, 0x41, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08,

@@ -31,6 +31,7 @@ use crate::settings::Wrong;
 
 pub use attack::{Attack, Misdeed};
 pub use channel::Channel;
+pub(crate) use channel::identity;
 pub use churn::{Churn, Sessions};
 pub use classic::Kind;
 pub use draw::Draw;

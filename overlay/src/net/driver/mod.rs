@@ -369,7 +369,11 @@ impl Driver {
             links_in_use: self.proto.links_in_use(),
             max_links: self.proto.config().max_links,
             estimated_size: self.proto.estimated_size(),
-            counters: Counters { protocol: self.proto.stats(), ..self.counters.clone() },
+            counters: Counters {
+                protocol: self.proto.stats(),
+                channels: self.proto.channel_stats(),
+                ..self.counters.clone()
+            },
         }
     }
 
