@@ -326,7 +326,7 @@ fn tree(input: &mut Unstructured<'_>) -> Result<Tree> {
         8 => {
             let ranges = vec![(input.arbitrary()?, input.arbitrary()?); input.int_in_range(0..=3)?];
             let head = Head { publisher: id(input)?, stream: input.arbitrary()?, upper: input.arbitrary()?, ranges };
-            Tree::Have { channel, heads: vec![head], more: input.ratio(1, 8)? }
+            Tree::Have { channel, heads: vec![head], more: input.ratio(1, 8)?, ask: input.ratio(1, 8)? }
         }
         _ => Tree::Credit { channel, received: input.arbitrary()?, limit: input.arbitrary()? },
     })

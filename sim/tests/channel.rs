@@ -537,7 +537,7 @@ fn a_neighbour_that_lies_about_what_there_is_makes_nobody_miss_what_comes() {
     let stream = scene.world.now().0 - 5_000_000;
     let id = scene.identities[&publisher].id();
     let known = Head { publisher: id, stream, upper: 1 << 40, ranges: vec![(9, 3), (0, 1 << 60)] };
-    let message = Tree::Have { channel: scene.channel(), heads: vec![known], more: false };
+    let message = Tree::Have { channel: scene.channel(), heads: vec![known], more: false, ask: true };
     inject(&mut scene, victim, Message::Tree(Box::new(message)));
     let message = Tree::Credit { channel: scene.channel(), received: u64::MAX, limit: u64::MAX };
     inject(&mut scene, victim, Message::Tree(Box::new(message)));

@@ -185,6 +185,8 @@ pub enum Tree {
         heads: Vec<Head>,
         /// More heads follow.
         more: bool,
+        /// Say what you have, too: nothing came.
+        ask: bool,
     },
     /// What I have taken of your messages of this channel, in bytes since we are neighbours in its tree.
     Credit {

@@ -301,8 +301,8 @@ mod tests {
             }),
             channel.clone().prop_map(|channel| Tree::Leave { channel }),
             (channel.clone(), any::<u32>()).prop_map(|(channel, attempt)| Tree::Drop { channel, attempt }),
-            (channel.clone(), prop::collection::vec(head, 0..=MAX_HEADS), any::<bool>())
-                .prop_map(|(channel, heads, more)| Tree::Have { channel, heads, more }),
+            (channel.clone(), prop::collection::vec(head, 0..=MAX_HEADS), any::<bool>(), any::<bool>())
+                .prop_map(|(channel, heads, more, ask)| Tree::Have { channel, heads, more, ask }),
             (channel, any::<u64>(), any::<u64>()).prop_map(|(channel, received, limit)| Tree::Credit {
                 channel,
                 received,

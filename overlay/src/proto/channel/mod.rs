@@ -211,7 +211,7 @@ impl Proto {
             Tree::Beat { channel, attempt, path } => self.on_beat(link, peer, channel, attempt, path, now),
             Tree::Leave { channel } => self.on_child_leaves(link, channel, now),
             Tree::Drop { channel, attempt } => self.on_parent_drops(link, channel, attempt, now),
-            Tree::Have { channel, heads, more } => self.on_have(link, channel, heads, more, now),
+            Tree::Have { channel, heads, more, ask } => self.on_have(link, channel, heads, more, ask, now),
             Tree::Credit { channel, received, limit } => self.on_credit(link, channel, received, limit, now),
         }
     }
@@ -337,7 +337,7 @@ impl Channel {
         }
         if has_missed {
             scene.stats.skipped += 1;
-            self.greet(at, scene);
+            self.greet(at, false, scene);
         }
     }
 

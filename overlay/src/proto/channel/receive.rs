@@ -164,13 +164,17 @@ impl Proto {
     }
 
     /// A neighbour says what it has.
-    pub(super) fn on_have(&mut self, link: LinkId, id: ChannelId, heads: Vec<Head>, more: bool, now: Time) {
+    pub(super) fn on_have(&mut self, link: LinkId, id: ChannelId, heads: Vec<Head>, more: bool, ask: bool, now: Time) {
         let known = self.channel_mut(id).is_some_and(|channel| channel.edge_mut(link).is_some());
         if !known {
             return self.part(link, id);
         }
         self.with_channel(id, now, |channel, scene| {
-            let Some(edge) = channel.edges.iter_mut().find(|edge| edge.link == link) else { return };
+            let Some(at) = channel.edges.iter().position(|edge| edge.link == link) else { return };
+            if ask && !more && channel.edges[at].greeted {
+                channel.greet(at, false, scene);
+            }
+            let edge = &mut channel.edges[at];
             let Some(heads) = edge.hear(heads, more, MAX_STREAMS) else { return };
             edge.begin(&heads, &channel.log);
             let is_parent = edge.is_parent;

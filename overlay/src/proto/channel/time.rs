@@ -144,7 +144,7 @@ impl Channel {
                 }
                 None if edge.greeted && !edge.ready && edge.since.after(ASK_AGAIN) <= now => {
                     edge.since = now;
-                    self.greet(at, scene);
+                    self.greet(at, true, scene);
                 }
                 _ => {}
             }

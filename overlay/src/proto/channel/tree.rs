@@ -122,24 +122,22 @@ impl Channel {
             let beat = Tree::Beat { channel: self.id, attempt: edge.attempt, path: path.clone() };
             scene.tell(edge.link, edge.peer, beat);
             if !edge.greeted {
-                self.greet(at, scene);
+                self.greet(at, false, scene);
             }
         }
     }
 
-    /// Tells a neighbour what this node has.
-    pub(super) fn greet(&mut self, at: usize, scene: &mut Scene<'_>) {
+    /// Tells a neighbour what this node has, and asks for the same where nothing has come.
+    pub(super) fn greet(&mut self, at: usize, ask: bool, scene: &mut Scene<'_>) {
         let edge = &mut self.edges[at];
         edge.greeted = true;
         let heads: Vec<_> =
             self.streams.iter().map(|(&(publisher, number), stream)| stream.head(publisher, number)).collect();
-        let mut chunks = heads.chunks(MAX_HEADS).peekable();
-        if chunks.peek().is_none() {
-            return scene.tell(edge.link, edge.peer, Tree::Have { channel: self.id, heads: Vec::new(), more: false });
-        }
-        while let Some(heads) = chunks.next() {
-            let more = chunks.peek().is_some();
-            scene.tell(edge.link, edge.peer, Tree::Have { channel: self.id, heads: heads.to_vec(), more });
+        let count = heads.len().div_ceil(MAX_HEADS).max(1);
+        for number in 0..count {
+            let heads = heads.iter().skip(number * MAX_HEADS).take(MAX_HEADS).cloned().collect();
+            let more = number + 1 < count;
+            scene.tell(edge.link, edge.peer, Tree::Have { channel: self.id, heads, more, ask });
         }
     }
 
@@ -304,7 +302,7 @@ impl Proto {
                 Some(path) => {
                     scene.tell(link, peer, Tree::Beat { channel: id, attempt, path });
                     let at = channel.edges.len() - 1;
-                    channel.greet(at, scene);
+                    channel.greet(at, false, scene);
                 }
                 None => scene.tell(link, peer, Tree::Pending { channel: id, attempt }),
             }
@@ -439,7 +437,7 @@ impl Proto {
                 channel.edges.retain(|edge| edge.link != link);
                 channel.edges.push(Edge::new(link, peer, true, attempt, now));
                 let at = channel.edges.len() - 1;
-                channel.greet(at, scene);
+                channel.greet(at, false, scene);
             }
             channel.send_beats(scene);
         });
