@@ -17,7 +17,7 @@ use crate::wire::Head;
 pub(super) const EDGE_WINDOW: u64 = 64 << 10;
 
 /// A neighbour is told what has come when it is this much more than it knows.
-pub(super) const TELL_EVERY: u64 = EDGE_WINDOW / 4;
+pub(super) const TELL_EVERY: u64 = EDGE_WINDOW / 16;
 
 /// A neighbour that takes nothing for so long holds up nobody else.
 pub(super) const SLOW_AFTER: Duration = Duration::from_secs(1);

@@ -348,6 +348,12 @@ impl Channel {
         waiting.unwrap_or(0).max(cut_off)
     }
 
+    /// Bytes on the way to the one of those that has taken the least.
+    fn untaken(&self) -> usize {
+        let each = self.edges.iter().filter(|edge| !edge.slow).map(Edge::on_the_way);
+        each.max().unwrap_or(0) as usize
+    }
+
     /// Gives the application what it is due.
     fn deliver(&self, publisher: Id, due: Vec<Due>, scene: &mut Scene<'_>) {
         for due in due {

@@ -20,8 +20,12 @@ const MAX_WAITING: usize = 1024;
 /// Bytes of them at most.
 const MAX_WAITING_BYTES: usize = 1 << 20;
 
-/// While neighbours have so many bytes still to be sent, what is published waits, and goes out together.
+/// While neighbours have so many bytes still to be sent, what is published waits.
 const SEAL_BELOW: usize = 32 << 10;
+
+/// While neighbours have so many bytes still to take, those on the way included, what is published waits for more, to go out together: they are
+/// busy, and many messages under one signature cost them little more than one.
+const GATHER_ABOVE: usize = 12 << 10;
 
 /// How long joining may take.
 const JOIN_WITHIN: Duration = Duration::from_secs(15);
@@ -138,12 +142,11 @@ impl Channel {
 
     /// Puts what waits into envelopes, as long as neighbours take them. Whether there was any.
     pub(super) fn publish_more(&mut self, scene: &mut Scene<'_>) -> bool {
-        if self.backlog() >= SEAL_BELOW {
-            return false;
-        }
+        let (backlog, untaken) = (self.backlog(), self.untaken());
         let Some(member) = self.member.as_mut() else { return false };
         let count = Envelope::fit(member.waiting.iter().map(|(_, message)| message));
-        if count == 0 {
+        let is_full = count < member.waiting.len();
+        if count == 0 || backlog >= SEAL_BELOW || (!is_full && backlog + untaken >= GATHER_ABOVE) {
             return false;
         }
         let (tokens, messages): (Vec<Token>, Vec<Published>) = member.waiting.drain(..count).unzip();
