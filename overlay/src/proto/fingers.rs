@@ -396,7 +396,10 @@ mod tests {
         proto.handle(Input::Members { found: role == Role::Member, members: vec![member] }, NOW);
         for output in outputs(&mut proto) {
             let Output::Signal { dial, .. } = output else { continue };
-            proto.handle(Input::Signal { from: member, dial: Dial { step: Step::Accept, ..dial } }, NOW);
+            proto.handle(
+                Input::Signal { from: member, dial: Dial { step: Step::Describe("an offer".to_owned()), ..dial } },
+                NOW,
+            );
         }
         if role == Role::Member {
             asks(&mut proto, member, 1);

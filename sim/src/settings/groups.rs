@@ -90,7 +90,7 @@ pub struct Protocol {
     /// How often a node checks by a lookup that it has its place in the one ring (5s; relaxed 60s).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub check_every: Option<Duration>,
-    /// How long changes of the neighbours are gathered before they are told (50ms; relaxed 1s).
+    /// How long changes of the neighbours are gathered before they are told (50ms; relaxed 10s).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub gossip_delay: Option<Duration>,
     /// A link that was silent for so long is asked for a sign of life; 0 turns it off (1s; relaxed 0).
@@ -258,7 +258,7 @@ fn relax(config: &mut Config) {
     let s = Duration::from_secs;
     config.stabilize_every = s(30);
     config.check_every = s(60);
-    config.gossip_delay = s(5);
+    config.gossip_delay = s(10);
     config.heartbeat_every = Duration::ZERO;
     config.request_timeout = s(10);
     config.connect_timeout = s(20);
