@@ -50,7 +50,8 @@ impl Visit {
         if peer == Some(&Whom::Id(identity.id())) {
             bail!("{} is this node's own id; name another peer, or use another key", identity.id());
         }
-        let builder = args.builder(&args.signalling_urls(), identity, None)?.role(Role::Leaf).start_timeout(VISIT_START);
+        let builder =
+            args.builder(&args.signalling_urls(), identity, None)?.role(Role::Leaf).start_timeout(VISIT_START);
         let node = tokio::select! {
             node = builder.start() => node.map_err(started)?,
             () = &mut stop => return Err(Interrupted.into()),

@@ -46,12 +46,7 @@ pub(super) async fn carry_out(program: Arc<Program>, message: FromProgram) {
 }
 
 /// Gives results one by one, at the pace of the program.
-async fn items(
-    program: &Program,
-    uid: u64,
-    results: Result<Results<Value>, DoorError>,
-    window: Option<Window<'_>>,
-) {
+async fn items(program: &Program, uid: u64, results: Result<Results<Value>, DoorError>, window: Option<Window<'_>>) {
     let ended = async {
         let mut results = results?;
         let begun = program.say(FromNode::done(uid, Payload::Nothing)).await;
