@@ -162,14 +162,23 @@ test('functions go both ways, and are released', async (t) => {
 });
 
 test('each error has a kind of its own', async (t) => {
-  const { name, reader, node } = await pair(t, {
+  let called;
+  const { name, provider, reader, node } = await pair(t, {
     fails() {
       throw Object.assign(new Error('no such luck'), { data: { code: 7 } });
     },
-    never: () => new Promise(() => {}),
+    throws(kind) {
+      throw new atoll.AtollError({ kind, message: 'said so' });
+    },
+    never() {
+      called?.();
+      return new Promise(() => {});
+    },
   });
   const svc = await node.service(name);
   await assert.rejects(svc.fails(), { kind: 'failed', message: 'no such luck', data: { code: 7 } });
+  for (const kind of ['refused', 'wrong-arguments']) await assert.rejects(svc.throws(kind), { kind });
+  await assert.rejects(svc.throws('x'.repeat(9 << 20)), { kind: 'too-large' });
   await assert.rejects(node.call(name, 'never', [], { timeout: 100 }), { kind: 'timed-out' });
   await assert.rejects(node.call(name, 'nothing'), { kind: 'no-such-function' });
   await assert.rejects(node.get(name, 'nothing'), { kind: 'no-such-value' });
@@ -179,6 +188,11 @@ test('each error has a kind of its own', async (t) => {
   t.after(() => rival.stop());
   await rival.start();
   await assert.rejects(rival.provide({}), { kind: 'name-taken' });
+  const isCalled = new Promise((resolve) => (called = resolve));
+  const never = svc.never();
+  await Promise.race([isCalled, never]);
+  provider.stop();
+  await assert.rejects(never, { kind: 'cancelled' });
 });
 
 test('a watched value tells its changes, and a service goes with its program', async (t) => {
@@ -293,12 +307,23 @@ test('the daemon tells its name, by which it is found', async (t) => {
   assert.strictEqual(reader.info.name, here.event.id);
 });
 
-test('when the daemon restarts its programs come back and provide again', async (t) => {
-  const { name, provider, node } = await pair(t, { echo: (m) => m, never: () => new Promise(() => {}) });
+test('when the daemon restarts its programs come back and provide again, and who called is told', async (t) => {
+  let called;
+  const isCalled = new Promise((resolve) => (called = resolve));
+  const never = () => {
+    called();
+    return new Promise(() => {});
+  };
+  const { name, provider, node } = await pair(t, { echo: (m) => m, never });
   const svc = await node.service(name);
   assert.strictEqual(await svc.echo(1), 1);
   const back = once(provider, 'reconnect');
+  const lost = assert.rejects(node.call(name, 'never', [], { timeout: 60_000 }), { kind: 'peer-lost' });
+  await Promise.race([isCalled, lost]);
+  const begun = Date.now();
   await end(there, 'SIGKILL');
+  await lost;
+  assert(Date.now() - begun < 5000, `it took ${Date.now() - begun} ms`);
   there = await daemon('there');
   await back;
   await settled(async () => (await svc.echo(2).catch((error) => error)) === 2, () => 'the service is not there again');

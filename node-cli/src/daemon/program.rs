@@ -79,17 +79,20 @@ impl Program {
 
     /// Says something to the program; where that cannot be sent, why not.
     pub(super) async fn say(&self, message: FromNode) -> Result<(), Gone> {
-        let uid = match message {
-            FromNode::Response { uid, .. } => Some(uid),
-            _ => None,
+        let (uid, ends) = match message {
+            FromNode::Response { uid, .. } => (Some(uid), false),
+            FromNode::End { uid, .. } => (Some(uid), true),
+            _ => (None, false),
         };
         match self.send(message).await {
             Ok(()) => Ok(()),
             Err(Unsent::Gone) => Err(Gone),
             Err(Unsent::Refused(error)) => {
+                let error = ErrorBody::from(error);
                 let instead = match uid {
-                    Some(uid) => FromNode::failed(uid, error.into()),
-                    None => FromNode::Error { error: error.into(), uid: None },
+                    Some(uid) if ends => FromNode::End { uid, error: Some(error) },
+                    Some(uid) => FromNode::failed(uid, error),
+                    None => FromNode::Error { error, uid: None },
                 };
                 self.send(instead).await.map_err(|_| Gone)
             }

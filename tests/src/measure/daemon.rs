@@ -103,6 +103,7 @@ impl Place {
             .arg(&socket)
             .env_clear()
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{}; build it with cargo build --release -p atoll-cli", program.display()))?;

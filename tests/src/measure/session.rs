@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use atoll::net::session::memory::{Conditions, MemoryRing};
 use atoll::net::session::Settings;
+use atoll::net::session::memory::{Conditions, MemoryRing};
 use atoll::{Identity, Node};
 
 use super::pair::Pair;
