@@ -8,6 +8,7 @@ use atoll::proto::Config;
 use super::Wrong;
 use super::values::{self, Latency, Notice};
 use crate::engine;
+use crate::machine;
 
 /// Memory of one simulated node, all in all, in bytes: what a run is refused by when the machine has too little.
 pub const NODE_BYTES: u64 = 8 * 1024;
@@ -298,7 +299,7 @@ impl From<Latency> for engine::Latency {
 ///
 /// [`Wrong`], naming the setting `nodes`.
 pub fn check_memory(nodes: usize) -> Result<(), Wrong> {
-    match available_memory() {
+    match machine::available_memory() {
         Some(available) => fits(nodes, available),
         None => Ok(()),
     }
@@ -319,12 +320,4 @@ pub(super) fn fits(nodes: usize, available: u64) -> Result<(), Wrong> {
 
 fn gigabytes(bytes: u64) -> String {
     format!("{:.1} GB", bytes as f64 / 1e9)
-}
-
-/// What the machine can give without swapping, in bytes. Where that is not known, nothing is refused.
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }
