@@ -100,7 +100,7 @@ impl FromStr for Whom {
         match PeerRef::from(text) {
             PeerRef::Id(id) => Ok(Whom::Id(id)),
             PeerRef::Name(name) if check_claim_name(&name).is_ok() => Ok(Whom::Name(name)),
-            _ => Err("write an id of 12 hexadecimal digits, or an @name of a-z 0-9 . _ -"),
+            _ => Err("a peer is an id of 12 hexadecimal digits, such as 00f3a1b2c4d5, or an @name"),
         }
     }
 }
