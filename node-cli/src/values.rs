@@ -6,7 +6,6 @@ use std::str::FromStr;
 
 use atoll::Id;
 use atoll::ice::IceServer;
-use atoll::object::PeerRef;
 use atoll::record::check_claim_name;
 use url::Url;
 
@@ -94,14 +93,13 @@ pub(crate) enum Whom {
 }
 
 impl FromStr for Whom {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match PeerRef::from(text) {
-            PeerRef::Id(id) => Ok(Whom::Id(id)),
-            PeerRef::Name(name) if check_claim_name(&name).is_ok() => Ok(Whom::Name(name)),
-            _ => Err("a peer is an id of 12 hexadecimal digits, such as 00f3a1b2c4d5, or an @name"),
+        if text.starts_with('@') {
+            return name(text).map(Whom::Name);
         }
+        text.parse().map(Whom::Id).map_err(|error| format!("{error}; a name begins with @"))
     }
 }
 

@@ -54,7 +54,7 @@ fn a_node_does_not_dial_itself_nor_disturbs_the_one_that_has_its_key() {
 #[test]
 fn a_malformed_id_is_a_usage_error() {
     for verb in ["dial", "trace", "bench", "status", "fingers"] {
-        fails(&run(&format!("{verb} 00f3 --json")), 2, "an id of 12 hexadecimal digits, such as 00f3a1b2c4d5");
+        fails(&run(&format!("{verb} 00f3 --json")), 2, "an id is 12 hexadecimal digits, such as 00f3a1b2c4d5");
     }
 }
 
