@@ -545,3 +545,49 @@ impl Proto {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{hears, linked, member, outputs};
+    use super::*;
+    use crate::wire::Frame;
+
+    fn view(predecessors: &[u64], successors: &[u64]) -> Message {
+        let ids = |ids: &[u64]| ids.iter().copied().map(Id::new).collect();
+        Message::Ring(Arc::new(RingView { member: true, predecessors: ids(predecessors), successors: ids(successors) }))
+    }
+
+    /// Who is told of the ring when the successor 110 of 100, which stands between 80, 90, 110 and 120, says that these follow it.
+    fn told_when_the_successor_says(successors: &[u64]) -> Vec<Id> {
+        let mut proto = member(100, 16);
+        let views =
+            [(90, view(&[80], &[100])), (110, view(&[100], &[120])), (120, view(&[110], &[])), (80, view(&[], &[90]))];
+        for (peer, view) in views {
+            let link = linked(&mut proto, Id::new(peer));
+            hears(&mut proto, link, Id::new(peer), view);
+        }
+        outputs(&mut proto);
+        let link = proto.links.open_to(Id::new(110)).expect("a link").id;
+        hears(&mut proto, link, Id::new(110), view(&[100], successors));
+        let told = |output| match output {
+            Output::Send { frame: Frame { header, message: Message::Ring(_) }, .. } => Some(header.dst),
+            _ => None,
+        };
+        outputs(&mut proto).into_iter().filter_map(told).collect()
+    }
+
+    #[test]
+    fn only_the_predecessor_hears_of_a_change_far_down_the_list() {
+        assert_eq!(told_when_the_successor_says(&[120, 130]), [Id::new(90)]);
+    }
+
+    #[test]
+    fn all_the_nearest_hear_of_a_change_among_them() {
+        assert_eq!(told_when_the_successor_says(&[115, 120]), [80, 90, 110, 120].map(Id::new));
+    }
+
+    #[test]
+    fn what_is_no_news_is_told_to_nobody() {
+        assert_eq!(told_when_the_successor_says(&[120]), []);
+    }
+}

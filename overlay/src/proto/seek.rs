@@ -135,37 +135,19 @@ fn weight(room: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::super::{Config, Input};
+    use super::super::testing::{NOW, asks, hears, linked, member, outputs};
     use super::*;
     use crate::wire::Neighbours;
 
-    const NOW: Time = Time(0);
     const SEEKER: Id = Id::new(9_000);
     const ATTEMPT: u32 = 77;
 
-    fn outputs(proto: &mut Proto) -> Vec<Output> {
-        std::iter::from_fn(|| proto.poll_output()).collect()
-    }
-
-    fn hears(proto: &mut Proto, link: LinkId, from: Id, message: Message) {
-        let frame = Frame { header: Header::new(message.kind(), from, proto.id()), message };
-        proto.handle(Input::Frame { link, frame }, NOW);
-    }
-
     /// The member 100 with 6 links, linked to these members, which have so much room and these neighbours.
     fn member_among(others: &[(u64, u16, &[u64])]) -> Proto {
-        let config = Config { heartbeat_every: Duration::ZERO, ..Config::with_links(6) };
-        let mut proto = Proto::new(Id::new(100), config, 1, NOW);
-        proto.handle(Input::Members { found: true, members: Vec::new() }, NOW);
+        let mut proto = member(100, 6);
         for &(peer, room, neighbours) in others {
             let from = Id::new(peer);
-            let step = Step::Request { role: Role::Member, purpose: Purpose::Ring };
-            proto.handle(Input::Signal { from, dial: Dial { attempt: 1, step } }, NOW);
-            let connect = |output| if let Output::Connect { link, .. } = output { Some(link) } else { None };
-            let link = outputs(&mut proto).into_iter().find_map(connect).expect("the request is accepted");
-            proto.handle(Input::LinkUp { link, role: Role::Member }, NOW);
+            let link = linked(&mut proto, from);
             let ids = neighbours.iter().copied().map(Id::new).collect();
             hears(&mut proto, link, from, Message::Neighbours(Neighbours { member: true, ids, room }));
         }
@@ -225,8 +207,7 @@ mod tests {
     #[test]
     fn a_link_that_is_on_its_way_to_the_seeker_stays_when_its_request_is_passed_on_here() {
         let mut proto = member_among(&[(200, 30, &[])]);
-        let step = Step::Request { role: Role::Member, purpose: Purpose::Ring };
-        proto.handle(Input::Signal { from: SEEKER, dial: Dial { attempt: 1, step } }, NOW);
+        asks(&mut proto, SEEKER, 1, Purpose::Ring);
         let begun = proto.links.to(SEEKER).expect("accepted").id;
         let via = Some(crate::wire::Via { to: proto.id(), answer: Id::new(200) });
         let header = Header { via, ..Header::new(crate::wire::kind::DIAL, SEEKER, proto.id()) };
