@@ -55,7 +55,7 @@ fn check(message: &Message) {
         Message::Dial(dial) => match &dial.step {
             Step::Refuse { alternatives, .. } => assert!(alternatives.len() <= MAX_ALTERNATIVES),
             Step::Describe(description) => assert!(description.len() <= MAX_DESCRIPTION),
-            Step::Request { .. } | Step::Seek { .. } | Step::Accept => {}
+            Step::Request { .. } | Step::Seek { .. } => {}
         },
         Message::Envelope(envelope) => {
             assert!((1..=MAX_BATCH).contains(&envelope.messages().len()));

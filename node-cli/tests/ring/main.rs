@@ -5,6 +5,7 @@
 mod channels;
 mod door;
 mod errors;
+mod glou;
 mod objects;
 mod processes;
 mod support;

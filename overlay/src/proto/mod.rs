@@ -27,6 +27,8 @@ mod ring;
 mod route;
 mod seek;
 mod store;
+#[cfg(test)]
+mod testing;
 mod timer;
 #[cfg(feature = "model")]
 pub mod untimed;

@@ -3,11 +3,13 @@
 mod channels;
 pub mod child;
 mod children;
+mod daemon;
 mod faults;
 mod kills;
 mod link;
 mod memory;
 mod objects;
+mod pair;
 mod process;
 mod raw;
 mod report;
@@ -31,7 +33,7 @@ pub enum Group {
     Link,
     /// Sockets over one and more links beside a plain data channel.
     Session,
-    /// Calls of objects beside sockets and a plain data channel; large results; remote functions; many callers.
+    /// Calls of objects beside sockets and a plain data channel; large results; remote functions; many callers; through daemons.
     Objects,
     /// Channels: delivery times, the highest rate, what a message costs, and what arrives when a third of the nodes is killed.
     Channels,

@@ -31,7 +31,7 @@ pub(super) const BEAT_EVERY: Duration = Duration::from_secs(2);
 pub(super) const LATE_AFTER: Duration = Duration::from_millis(2300);
 
 /// A parent that was asked, and is still silent when the beat is so late, is dead.
-pub(super) const DEAD_AFTER: Duration = Duration::from_secs(3);
+pub(super) const DEAD_AFTER: Duration = Duration::from_millis(2800);
 
 /// A node that hears no beat for so long has lost its parent; [`PATIENCE`] longer for each step that it is away from the root.
 const LOST_AFTER: Duration = Duration::from_secs(4);
