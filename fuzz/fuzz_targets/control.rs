@@ -62,7 +62,7 @@ fn check(message: &Message) {
             assert!(envelope.messages().iter().all(Published::fits));
         }
         Message::Tree(tree) => match &**tree {
-            Tree::Join { lost, .. } => assert!(lost.len() <= MAX_LOST),
+            Tree::Join(join) => assert!(join.lost.len() <= MAX_LOST),
             Tree::Beat { path, .. } => assert!(path.len() <= MAX_PATH),
             Tree::Have { heads, .. } => {
                 assert!(heads.len() <= MAX_HEADS && heads.iter().all(|head| head.ranges.len() <= MAX_RANGES));

@@ -11,7 +11,7 @@ use atoll::Id;
 use atoll::key::Identity;
 use atoll::proto::{Config, Hop, Input, LinkId, Membership, Output, Phase, Proto, Time, Token};
 use atoll::wire::{
-    Dial, Envelope, Flags, Found, Frame, Head, Header, JoinRefusal, Label, MAX_FRAME, Message, Neighbours, Published,
+    Dial, Envelope, Flags, Found, Frame, Head, Header, Join, JoinRefusal, Label, MAX_FRAME, Message, Neighbours, Published,
     Purpose, Refusal, RingView, Role, Step, Terms, Trace, Tree, Unreachable, Via,
 };
 use bytes::Bytes;
@@ -317,7 +317,7 @@ fn tree(input: &mut Unstructured<'_>) -> Result<Tree> {
     let terms = terms(input)?;
     let (channel, attempt) = (terms.id(), input.int_in_range(0..=3)?);
     Ok(match input.int_in_range(0..=9u8)? {
-        0..=2 => Tree::Join { terms, attempt, proof: None, lost: ids(input, 4)? },
+        0..=2 => Tree::Join(Join { terms, attempt, proof: None, lost: ids(input, 4)? }),
         3 => Tree::Pending { channel, attempt },
         4 => Tree::Refused { channel, attempt, reason: JoinRefusal::Circle },
         5 => Tree::Beat { channel, attempt, path: ids(input, 5)? },

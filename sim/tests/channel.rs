@@ -6,7 +6,9 @@ use std::time::Duration;
 use atoll::id::Id;
 use atoll::key::Identity;
 use atoll::proto::{Answer, ChannelError, ChannelEvent, Config, Input, LinkId, MAX_CHANNELS, Membership, Token};
-use atoll::wire::{ChannelId, Envelope, Frame, Head, Header, JoinRefusal, Label, Message, Published, Terms, Tree};
+use atoll::wire::{
+    ChannelId, Envelope, Frame, Head, Header, Join, JoinRefusal, Label, Message, Published, Terms, Tree,
+};
 use sim::engine::{Fate, Happening, Network, World};
 
 const S: Duration = Duration::from_secs(1);
@@ -517,7 +519,7 @@ fn a_flood_of_joins_fills_no_more_than_the_table_and_ends_the_link() {
     let (link, peer) = neighbour(&scene, victim);
     for number in 0..1100 {
         let terms = Terms::new(&format!("flood {number}"), false, None);
-        let message = Message::Tree(Box::new(Tree::Join { terms, attempt: 1, proof: None, lost: Vec::new() }));
+        let message = Message::Tree(Box::new(Tree::Join(Join { terms, attempt: 1, proof: None, lost: Vec::new() })));
         let header = Header::new(message.kind(), peer, scene.world.nodes[victim].proto.id());
         scene.world.input(victim, Input::Frame { link, frame: Frame { header, message } });
         let stats = scene.world.nodes[victim].proto.channel_stats();

@@ -126,20 +126,24 @@ pub enum JoinRefusal {
     Proof,
 }
 
+/// A request to be taken as a child.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Join {
+    /// The channel's terms; its id follows from them.
+    pub terms: Terms,
+    /// Drawn at random for this edge; what the parent says of it comes with the same number.
+    pub attempt: u32,
+    /// Of a private channel.
+    pub proof: Option<Proof>,
+    /// Nodes above the sender that are dead, as it knows: no way to the root leads over them. At most [`MAX_LOST`].
+    pub lost: Vec<Id>,
+}
+
 /// What neighbours in the tree of a channel tell each other.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Tree {
     /// Take me as a child. Or, as one that is a child already: here is a newer proof.
-    Join {
-        /// The channel's terms; its id follows from them.
-        terms: Terms,
-        /// Drawn at random for this edge; what the parent says of it comes with the same number.
-        attempt: u32,
-        /// Of a private channel.
-        proof: Option<Proof>,
-        /// Nodes above the sender that are dead, as it knows: no way to the root leads over them. At most [`MAX_LOST`].
-        lost: Vec<Id>,
-    },
+    Join(Join),
     /// I have taken you, and look for a parent myself.
     Pending {
         /// The channel.
@@ -201,7 +205,7 @@ pub enum Tree {
 
 pub(super) fn check_tree(message: &Tree) -> Result<(), DecodeError> {
     let fits = match message {
-        Tree::Join { proof, lost, .. } => {
+        Tree::Join(Join { proof, lost, .. }) => {
             proof.as_ref().is_none_or(|proof| proof.signature.len() == SIGNATURE) && lost.len() <= MAX_LOST
         }
         Tree::Beat { path, .. } => path.len() <= MAX_PATH,

@@ -186,9 +186,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{
-        Ask, ChannelId, Dial, Flags, Head, JoinRefusal, Label, Listed, MAX_HEADS, MAX_LISTED, MAX_PARTS, MAX_PATH,
-        MAX_RANGES, Outcome, Part, Proof, Published, Purpose, Refusal, Replicate, Role, Store, StoreRefusal, Stored,
-        Terms, Tree, Unreachable, Via,
+        Ask, ChannelId, Dial, Flags, Head, Join, JoinRefusal, Label, Listed, MAX_HEADS, MAX_LISTED, MAX_PARTS,
+        MAX_PATH, MAX_RANGES, Outcome, Part, Proof, Published, Purpose, Refusal, Replicate, Role, Store, StoreRefusal,
+        Stored, Terms, Tree, Unreachable, Via,
     };
     use super::*;
     use crate::id::Id;
@@ -288,7 +288,7 @@ mod tests {
             (".{0,20}", any::<bool>(), any::<u32>(), id()).prop_map(move |(name, private, attempt, member)| {
                 let terms = Terms::new(&name, true, private.then_some(gate.public()));
                 let proof = private.then(|| Proof::new(&gate, terms.id(), member, 1));
-                Tree::Join { terms, attempt, proof, lost: vec![member] }
+                Tree::Join(Join { terms, attempt, proof, lost: vec![member] })
             }),
             (channel.clone(), any::<u32>()).prop_map(|(channel, attempt)| Tree::Pending { channel, attempt }),
             (channel.clone(), any::<u32>())

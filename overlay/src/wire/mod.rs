@@ -11,7 +11,7 @@ mod header;
 mod message;
 mod store;
 
-pub use channel::{ChannelId, Head, JoinRefusal, MAX_HEADS, MAX_LOST, MAX_PATH, MAX_RANGES, Proof, Terms, Tree};
+pub use channel::{ChannelId, Head, Join, JoinRefusal, MAX_HEADS, MAX_LOST, MAX_PATH, MAX_RANGES, Proof, Terms, Tree};
 pub use codec::{DecodeError, Frame};
 pub use envelope::{Envelope, Label, MAX_BATCH, MAX_PAYLOAD, MAX_SCOPE, Message as Published, pass_bytes};
 pub use header::{Flags, Header, MAX_TRAIL, TTL, VERSION, Via};

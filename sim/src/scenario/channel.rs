@@ -170,7 +170,7 @@ impl Channel {
                     let share = at as f64 / POINTS as f64;
                     Some((samples.quantile(share)?, 100.0 * share))
                 });
-                series.push(Series::new(&format!("{name}, {} nodes", run.nodes), Style::Measured, points));
+                series.push(Series::new(format!("{name}, {} nodes", run.nodes), Style::Measured, points));
             }
         }
         report.figures.push(Figure::Plot(Plot {
@@ -370,7 +370,7 @@ impl<'a> Crowd<'a> {
         let next = member.next.entry(stream).or_insert(number);
         self.measured.out_of_order += u64::from(number < *next);
         *next = number + 1;
-        if node != message.publisher && (node + index) as u64 % TIMED == 0 {
+        if node != message.publisher && ((node + index) as u64).is_multiple_of(TIMED) {
             self.measured.seconds.push(at.since(message.sent).as_secs_f64());
         }
     }

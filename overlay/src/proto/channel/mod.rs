@@ -205,7 +205,7 @@ impl Proto {
             return;
         }
         match message {
-            Tree::Join { terms, attempt, proof, lost } => self.on_join(link, peer, terms, attempt, proof, &lost, now),
+            Tree::Join(join) => self.on_join(link, peer, join, now),
             Tree::Pending { channel, attempt } => self.on_pending(link, channel, attempt, now),
             Tree::Refused { channel, attempt, reason } => self.on_join_refused(link, channel, attempt, reason, now),
             Tree::Beat { channel, attempt, path } => self.on_beat(link, peer, channel, attempt, path, now),

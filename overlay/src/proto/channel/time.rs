@@ -8,7 +8,7 @@ use super::edge::{ASK_AGAIN, GIVE_UP_AFTER, SLOW_AFTER};
 use super::receive::FORGET_AFTER;
 use super::tree::{Alarm, BEAT_EVERY, DEAD_AFTER, LATE_AFTER, Place, tree};
 use super::{Channel, Scene};
-use crate::wire::{ChannelId, Tree};
+use crate::wire::{ChannelId, Join, Tree};
 
 /// A node that nobody needs in the tree of a channel leaves it after so long.
 const IDLE_AFTER: Duration = Duration::from_secs(5);
@@ -171,7 +171,7 @@ impl Channel {
                 scene.tell(
                     edge.link,
                     edge.peer,
-                    Tree::Join { terms: self.terms.clone(), attempt: edge.attempt, proof, lost },
+                    Tree::Join(Join { terms: self.terms.clone(), attempt: edge.attempt, proof, lost }),
                 );
             }
         }

@@ -20,9 +20,7 @@ use super::publish::ChannelError;
 use super::watch::Misdeed;
 use super::{Channel, Channels, MAX_CHANNELS, Scene};
 use crate::id::Id;
-use crate::wire::{
-    ChannelId, Flags, Header, JoinRefusal, MAX_HEADS, MAX_LOST, MAX_PATH, Proof, Role, Terms, Tree, kind,
-};
+use crate::wire::{ChannelId, Flags, Header, Join, JoinRefusal, MAX_HEADS, MAX_LOST, MAX_PATH, Role, Tree, kind};
 
 /// How often the root sends a beat down the tree.
 pub(super) const BEAT_EVERY: Duration = Duration::from_secs(2);
@@ -257,25 +255,14 @@ impl Proto {
             channel.cut_off_at.get_or_insert(channel.log.total());
             channel.place = Place::Joining { link, peer, until: now.after(ANSWER_WITHIN) };
             let proof = channel.own_proof(scene.me, now);
-            scene.tell(link, peer, Tree::Join { terms: channel.terms.clone(), attempt, proof, lost });
+            scene.tell(link, peer, Tree::Join(Join { terms: channel.terms.clone(), attempt, proof, lost }));
         });
     }
 
-    pub(super) fn on_join(
-        &mut self,
-        link: LinkId,
-        peer: Id,
-        terms: Terms,
-        attempt: u32,
-        proof: Option<Proof>,
-        lost: &[Id],
-        now: Time,
-    ) {
+    pub(super) fn on_join(&mut self, link: LinkId, peer: Id, join: Join, now: Time) {
+        let refusal = self.judge_join(link, peer, &join, now).err();
+        let Join { terms, attempt, proof, lost } = join;
         let id = terms.id();
-        let refusal = match self.judge_join(link, peer, &terms, proof.as_ref(), now) {
-            Ok(()) => None,
-            Err(reason) => Some(reason),
-        };
         if let Some(reason) = refusal {
             if let Some(channels) = self.channels.as_mut() {
                 channels.stats.refused += 1;
@@ -316,14 +303,8 @@ impl Proto {
     }
 
     /// Whether a neighbour may become a child.
-    fn judge_join(
-        &mut self,
-        link: LinkId,
-        peer: Id,
-        terms: &Terms,
-        proof: Option<&Proof>,
-        now: Time,
-    ) -> Result<(), JoinRefusal> {
+    fn judge_join(&mut self, link: LinkId, peer: Id, join: &Join, now: Time) -> Result<(), JoinRefusal> {
+        let (terms, proof) = (&join.terms, join.proof.as_ref());
         let id = terms.id();
         if self.phase != Phase::Member || self.config.role == Role::Leaf {
             return Err(JoinRefusal::Closed);
@@ -456,7 +437,8 @@ impl Proto {
             return;
         }
         let asked = matches!(channel.place, Place::Joining { link: asked, .. } if asked == link);
-        if !(asked && attempt != 0) && !channel.edges.iter().any(|edge| edge.link == link && edge.is_parent) {
+        let is_parent = channel.edges.iter().any(|edge| edge.link == link && edge.is_parent);
+        if !is_parent && (!asked || attempt == 0) {
             return;
         }
         self.with_channel(id, now, |channel, scene| {
