@@ -1,0 +1,32 @@
+//! Tabs of real browsers as nodes. The tests themselves are JavaScript, in `tests/browser`: they need Node.js, the npm packages there,
+//! Chromium, Firefox, and the package that `cargo xtask web` builds. `run-tests` brings all of it.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Runs a file of tests, or says what is missing. With `ATOLL_BROWSERS=required`, as `run-tests` has it, nothing may be missing.
+fn passes(file: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
+    let needed = ["node_modules/puppeteer-core", "../../browser/wasm/atoll_web.js"];
+    if let Some(missing) = needed.iter().find(|path| !folder.join(path).exists()) {
+        let required = std::env::var_os("ATOLL_BROWSERS").is_some_and(|wanted| wanted == "required");
+        assert!(!required, "{missing} is missing");
+        eprintln!("{missing} is missing: skipped; `./run-tests` brings it");
+        return;
+    }
+    let mut node = Command::new("node");
+    node.args(["--test", "--test-reporter=spec", file]).current_dir(&folder);
+    let done = node.env("ATOLL_TEST_NODE", env!("CARGO_BIN_EXE_test-node")).output().expect("Node.js is installed");
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{said}\n{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn a_tab_and_a_native_node_use_each_other() {
+    passes("pair.test.mjs");
+}
+
+#[test]
+fn tabs_and_native_nodes_are_one_ring() {
+    passes("ring.test.mjs");
+}
