@@ -10,6 +10,10 @@ use crate::program;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
+/// What a page need not load: the places in the sources that panics name, and the fields that `{:?}` shows. Texts are quoted by it all
+/// the same. Neither is stable yet, so the compiler is told to take them (`RUSTC_BOOTSTRAP`).
+const FLAGS: &str = "-Zlocation-detail=none -Zfmt-debug=shallow";
+
 /// Debian's: a compiler new enough for this workspace, and what it needs to build its standard library and the C parts of `ring`.
 const DEBIAN: [&str; 6] = ["rustc-web", "cargo-web", "rust-web-src", "lld-19", "clang-19", "llvm-19"];
 
@@ -50,8 +54,7 @@ impl Toolchain {
             Toolchain::Rustup => Command::new("cargo"),
             Toolchain::Debian => {
                 let mut cargo = Command::new("/usr/bin/cargo");
-                cargo.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
-                cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "wasm-ld-19");
+                cargo.env("RUSTC", "/usr/bin/rustc").env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "wasm-ld-19");
                 cargo
             }
         };
@@ -64,15 +67,14 @@ impl Toolchain {
         }
         cargo.args(["build", "--locked", "-p", "atoll-web", "--profile", "web", "--target", TARGET]);
         if matches!(self, Toolchain::Debian) {
-            cargo.arg("-Zbuild-std=std,panic_abort");
+            cargo.args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"]);
         }
         // The settings of the cargo that runs this program are not for the one that it runs.
-        for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR"] {
-            if !(name == "RUSTUP_TOOLCHAIN" && matches!(self, Toolchain::Rustup)) {
-                cargo.env_remove(name);
-            }
+        for name in ["CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER"] {
+            cargo.env_remove(name);
         }
-        let status = cargo.current_dir(root).env("CARGO_TARGET_DIR", &folder).status().context("cargo does not run")?;
+        cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", FLAGS).env("CARGO_TARGET_DIR", &folder);
+        let status = cargo.current_dir(root).status().context("cargo does not run")?;
         ensure!(status.success(), "the node does not compile for WebAssembly");
         Ok(folder.join(TARGET).join("web/atoll_web.wasm"))
     }
