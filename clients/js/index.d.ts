@@ -17,7 +17,7 @@ declare namespace glou {
   }
 
   interface Info {
-    /** What to call the node: its id, while nodes have no names. */
+    /** What to call the node: its name in the ring, with its `@`; without one its id. */
     name: string;
     /** The node's id: 12 hexadecimal digits. */
     hash: string;
@@ -52,9 +52,37 @@ declare namespace glou {
   /** A function of another node. */
   interface Held<R = any> {
     (...args: any[]): Promise<R>;
+    /** Calls it, and takes its results one by one. */
+    stream(...args: any[]): Results<R>;
     /** Tells its node that it is not needed any more; dropping it does so in time. */
     release(): void;
   }
+
+  /** Results one by one. `return` (or leaving a `for await`) gives the rest up. */
+  interface Results<T> extends AsyncIterableIterator<T> {
+    next(): Promise<IteratorResult<T, undefined>>;
+    return(): Promise<IteratorResult<T, undefined>>;
+  }
+
+  /** What a service is to others: its values, and its functions, which answer later. */
+  type Remote<T> = {
+    [K in keyof T]: T[K] extends (...args: infer A) => infer R
+      ? RemoteFunction<A, R>
+      : T[K] extends readonly unknown[] | Uint8Array
+        ? T[K]
+        : T[K] extends object
+          ? Remote<T[K]>
+          : T[K];
+  };
+
+  /** A function of a service. One that gives many is called by `stream`. */
+  interface RemoteFunction<A extends any[], R> {
+    (...args: A): Promise<R extends Many<infer T> ? T[] : Awaited<R>>;
+    stream(...args: A): Results<R extends Many<infer T> ? T : Awaited<R>>;
+  }
+
+  /** What a function returns that gives many results. */
+  type Many<T> = AsyncIterable<T> | Generator<T, any, any>;
 
   type Callback<T> = (error: Error | null, value?: T) => void;
 
@@ -85,14 +113,15 @@ declare namespace glou {
   interface Node {
     services(): Promise<string[]>;
     services(callback: Callback<string[]>): void;
-    /** Its functions give promises. */
-    service<T = any>(name: string): Promise<T>;
+    /** Its functions give promises. `T`: the object as its provider has it. */
+    service<T = any>(name: string): Promise<Remote<T>>;
     /** Its functions take a callback `(result, error)` first. */
     service<T = any>(name: string, callback: Callback<T>): void;
     get<T = any>(service: string, path?: string): Promise<T>;
     call<T = any>(service: string, path: string, args?: unknown[], options?: { timeout?: number }): Promise<T>;
-    stream<T = any>(service: string, path: string, args?: unknown[], options?: { timeout?: number }): AsyncIterableIterator<T>;
-    watch<T = any>(service: string, path?: string): AsyncIterableIterator<T>;
+    stream<T = any>(service: string, path: string, args?: unknown[], options?: { timeout?: number }): Results<T>;
+    /** Goes on when the daemon restarts, with the value as it is then. */
+    watch<T = any>(service: string, path?: string): Results<T>;
   }
 }
 

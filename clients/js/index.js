@@ -4,25 +4,16 @@
 const { EventEmitter } = require('node:events');
 const { encode, decode, put } = require('./body.js');
 const { Connection, defaultSocket } = require('./connection.js');
+const { AtollError } = require('./error.js');
+const { RemoteNode } = require('./node.js');
+const { Answering, Results, WINDOW, manyOf } = require('./results.js');
+const { settle } = require('./settle.js');
 
 /** Milliseconds between tries to reach the daemon: doubling from the first to the second. */
 const RETRY = [50, 2000];
 
-/** Results of a stream that nobody has taken yet, at most. Beyond it the stream ends with an error. */
-const MAX_UNREAD = 4096;
-
 /** The number of a function of another node. */
 const HELD = Symbol('held');
-
-/** An error with a kind: see docs/daemon.md. */
-class AtollError extends Error {
-  constructor({ kind, message, data }) {
-    super(message);
-    this.name = 'AtollError';
-    this.kind = kind;
-    if (data !== undefined) this.data = data;
-  }
-}
 
 /** A program at the daemon's door. */
 class Glou extends EventEmitter {
@@ -33,6 +24,8 @@ class Glou extends EventEmitter {
     /** Which node this is, once it started. */
     this.info = undefined;
     this.provided = new Map();
+    /** Values that are watched, also while there is no daemon. */
+    this.watches = new Set();
     this.connection = undefined;
     this.running = false;
     this.forget();
@@ -68,6 +61,7 @@ class Glou extends EventEmitter {
     this.running = false;
     this.wake?.();
     this.connection?.close();
+    for (const watch of this.watches) if (!this.connection) watch.end(gone());
   }
 
   /** Provides an object, by the program's name or another; again, in its place. */
@@ -138,10 +132,10 @@ class Glou extends EventEmitter {
   }
 
   lost() {
-    const error = new AtollError({ kind: 'closed', message: 'the daemon has gone' });
-    for (const { reject } of this.requests.values()) reject(error);
-    for (const controller of this.calls.values()) controller.abort();
+    const { requests, calls } = this;
     this.forget();
+    for (const { reject } of requests.values()) reject(gone());
+    for (const answering of calls.values()) answering.abort();
     if (!this.running) return this.emit('stop');
     this.emit('disconnect');
     if (this.options.reconnect) this.comeBack();
@@ -152,6 +146,7 @@ class Glou extends EventEmitter {
     while (this.running) {
       try {
         await this.attach(false);
+        for (const watch of this.watches) watch.again();
         for (const [name, object] of this.provided) await this.provideAs(name, object);
         return this.emit('reconnect', this.info);
       } catch (error) {
@@ -193,53 +188,14 @@ class Glou extends EventEmitter {
     return uid;
   }
 
-  /** Results one by one. `newest`: those that were not taken in time are passed over. */
-  items(message, newest) {
-    const unread = [];
-    let wake;
-    let ended;
-    const tell = () => wake?.();
-    const end = (error) => {
-      ended ??= { error };
-      tell();
-    };
-    const waiting = {
-      resolve() {},
-      reject: end,
-      end,
-      item: (value) => {
-        if (newest) unread.length = 0;
-        unread.push(value);
-        if (unread.length > MAX_UNREAD) {
-          cancel();
-          end(new AtollError({ kind: 'too-many', message: `${MAX_UNREAD} results wait to be taken` }));
-        }
-        tell();
-      },
-    };
-    const uid = this.begin(message, waiting);
-    const { connection } = this;
-    const cancel = () => {
-      if (this.connection === connection && this.requests.delete(uid)) this.say({ type: 'cancel', uid });
-    };
-    return {
-      [Symbol.asyncIterator]() {
-        return this;
-      },
-      async next() {
-        while (unread.length === 0 && !ended) await new Promise((resolve) => (wake = resolve));
-        if (unread.length > 0) return { value: unread.shift(), done: false };
-        const { error } = ended;
-        ended = { error: undefined };
-        if (error) throw error;
-        return { value: undefined, done: true };
-      },
-      async return() {
-        cancel();
-        end();
-        return { value: undefined, done: true };
-      },
-    };
+  /** Gives a request up. */
+  giveUp(uid) {
+    if (this.requests.delete(uid)) this.say({ type: 'cancel', uid });
+  }
+
+  /** Whether a connection that was lost is made again. */
+  comesBack() {
+    return this.running && this.options.reconnect;
   }
 
   handle(message) {
@@ -266,6 +222,9 @@ class Glou extends EventEmitter {
       case 'cancel':
         this.calls.get(message.uid)?.abort();
         break;
+      case 'more':
+        this.calls.get(message.uid)?.take(message.count);
+        break;
       case 'release':
         for (const fun of message.funs) this.functions.delete(fun);
         break;
@@ -279,27 +238,34 @@ class Glou extends EventEmitter {
     }
   }
 
-  async answer({ fun, args, uid, caller, path, within }) {
+  async answer({ fun, args, uid, caller, path, within, window = 1 }) {
     const { connection } = this;
-    const controller = new AbortController();
-    this.calls.set(uid, controller);
-    let response;
+    const answering = new Answering(window);
+    this.calls.set(uid, answering);
+    let many;
+    let last;
     try {
       const run = this.functions.get(fun);
       if (!run) throw new AtollError({ kind: 'no-such-function', message: 'released' });
       const taken = args.map((arg) => this.read(arg));
-      const ret = await run.apply({ caller, path, within, signal: controller.signal }, taken);
-      response = { type: 'response', status: 'ok', uid, ret: this.write(ret) };
+      const ret = await run.apply({ caller, path, within, signal: answering.signal }, taken);
+      many = manyOf(ret);
+      if (many) await answering.giveAll(many, (value) => connection.send({ type: 'item', uid, value: this.write(value) }));
+      last = many ? { type: 'end', uid } : { type: 'response', status: 'ok', uid, ret: this.write(ret) };
     } catch (thrown) {
-      response = { type: 'response', status: 'error', uid, error: this.failure(thrown) };
+      last = failed(this.failure(thrown));
     }
     if (this.connection !== connection) return;
     this.calls.delete(uid);
-    if (controller.signal.aborted) return;
+    if (answering.signal.aborted) return;
     try {
-      connection.send(response);
+      connection.send(last);
     } catch (error) {
-      connection.send({ type: 'response', status: 'error', uid, error: { kind: 'too-large', message: error.message } });
+      connection.send(failed({ kind: 'too-large', message: error.message }));
+    }
+
+    function failed(error) {
+      return many ? { type: 'end', uid, error } : { type: 'response', status: 'error', uid, error };
     }
   }
 
@@ -335,9 +301,16 @@ class Glou extends EventEmitter {
   /** A function of another node. */
   hold(fun) {
     const { connection } = this;
-    const held = (...args) => {
-      if (connection !== this.connection) return Promise.reject(new AtollError({ kind: 'closed', message: 'the daemon it came through has gone' }));
+    const check = () => {
+      if (connection !== this.connection) throw gone();
+    };
+    const held = async (...args) => {
+      check();
       return this.call({ fun }, args);
+    };
+    held.stream = (...args) => {
+      check();
+      return this.stream({ fun }, args);
     };
     held.release = () => {
       this.registry.unregister(held);
@@ -352,109 +325,24 @@ class Glou extends EventEmitter {
     const { ret } = await this.request({ type: 'call', ...target, args: args.map((arg) => this.write(arg)), within });
     return this.read(ret);
   }
-}
 
-/** Another node. */
-class RemoteNode {
-  constructor(glou, remote) {
-    this.glou = glou;
-    this.remote = remote;
-  }
-
-  /** The names of the services it provides. */
-  services(callback) {
-    const request = this.ask({ type: 'remote' });
-    return settle(request.then(({ list }) => list), callback);
-  }
-
-  /**
-   * One of its services. With a callback its functions take a callback first, as glou's; without one they give promises.
-   */
-  service(name, callback) {
-    const style = callback ? withCallback : withPromise;
-    return settle(this.fetch(name, style), callback);
-  }
-
-  /** A value of a service, as it is now. */
-  async get(name, path = '') {
-    const { ret } = await this.ask({ type: 'get', name, path });
-    return this.glou.read(ret);
-  }
-
-  /** Calls a function by its path. */
-  call(name, fun, args = [], { timeout } = {}) {
-    return this.glou.call({ remote: this.remote, name, fun }, args, timeout);
-  }
-
-  /** Calls a function that gives many results. */
-  stream(name, fun, args = [], { timeout = this.glou.options.timeout } = {}) {
-    const written = args.map((arg) => this.glou.write(arg));
-    const request = { type: 'call', remote: this.remote, name, fun, args: written, stream: true, within: timeout };
-    return this.glou.items(request, false);
-  }
-
-  /** A value of a service, and each change of it. Who takes long gets the newest. */
-  watch(name, path = '') {
-    const request = { type: 'watch', remote: this.remote, name, path, within: this.glou.options.timeout };
-    return this.glou.items(request, true);
-  }
-
-  ask(request) {
-    return this.glou.request({ ...request, remote: this.remote, within: this.glou.options.timeout });
-  }
-
-  async fetch(name, style) {
-    const { body, shape } = await this.ask({ type: 'service', name });
-    const members = [];
-    const service = this.wrap(name, body, shape, '', style, members);
-    // They are called by their paths, which outlive a restart of the daemon.
-    if (members.length > 0) this.glou.say({ type: 'release', funs: members });
-    return service;
-  }
-
-  wrap(name, body, shape, prefix, style, members) {
-    const object = {};
-    for (const [member, json] of Object.entries(body)) {
-      const path = prefix + member;
-      const told = shape.members?.[member];
-      if (told?.function) {
-        members.push(json);
-        put(object, member, style((args) => this.call(name, path, args)));
-      } else if (told?.object) {
-        put(object, member, this.wrap(name, json, told.object, `${path}.`, style, members));
-      } else {
-        put(object, member, this.glou.read(json));
-      }
-    }
-    return object;
+  /** Results one by one, as an async iterator. */
+  stream(target, args, within = this.options.timeout) {
+    const written = args.map((arg) => this.write(arg));
+    const request = { type: 'call', ...target, args: written, stream: true, window: WINDOW, within };
+    const { connection } = this;
+    const results = new Results({
+      cancel: () => connection === this.connection && this.giveUp(uid),
+      more: (count) => connection === this.connection && this.say({ type: 'more', uid, count }),
+    });
+    const end = (error) => results.end(error);
+    const uid = this.begin(request, { resolve() {}, reject: end, end, item: (value) => results.push(value) });
+    return results;
   }
 }
 
-function withPromise(call) {
-  return (...args) => call(args);
-}
-
-/** The callback, if there is one, is the first argument: it gets the result, and an error behind it. */
-function withCallback(call) {
-  return (...args) => {
-    if (typeof args[0] !== 'function') return call(args);
-    const [callback, ...rest] = args;
-    call(rest).then(
-      (ret) => callback(ret),
-      (error) => callback(undefined, error),
-    );
-    return undefined;
-  };
-}
-
-/** A promise, and the same for a callback `(error, value)`. */
-function settle(promise, callback) {
-  if (!callback) return promise;
-  promise.then(
-    (value) => callback(null, value),
-    (error) => callback(error),
-  );
-  return undefined;
+function gone() {
+  return new AtollError({ kind: 'closed', message: 'the daemon has gone' });
 }
 
 function setAt(object, path, value) {

@@ -12,6 +12,12 @@ pub const MAX_REQUESTS: usize = 256;
 /// Calls to one program under way, at most.
 pub const MAX_CALLS: usize = 1024;
 
+/// Results of one call to a program that wait to be taken, at most.
+pub const WINDOW: usize = 16;
+
+/// Bytes of such results of all calls to one program, at most, as they were written.
+pub const MAX_UNTAKEN: usize = 32 << 20;
+
 /// Functions of others that one program holds, at most.
 pub const MAX_HELD: usize = 16_384;
 

@@ -54,6 +54,15 @@ pub enum FromNode {
         caller: Caller,
         /// The path by which it was called; empty for a function that was passed.
         path: String,
+        /// How many results the program may give one by one until it is asked for [`More`](Self::More).
+        window: usize,
+    },
+    /// So many more results of a call that gives many are taken.
+    More {
+        /// The number of the call.
+        uid: u64,
+        /// How many.
+        count: usize,
     },
     /// One of many results of a call, or the newest of a watched value.
     Item {
@@ -93,7 +102,7 @@ pub enum FromNode {
 /// Which node this is.
 #[derive(Debug, Clone, Serialize)]
 pub struct Info {
-    /// What to call it: its id, while nodes have no names.
+    /// What to call it: its name in the ring, with its `@`; without one its id.
     pub name: String,
     /// Its id: from the hash of its key.
     pub hash: String,

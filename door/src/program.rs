@@ -107,6 +107,15 @@ pub enum FromProgram {
         within: Option<Duration>,
         /// Whether it wants its results one by one.
         stream: bool,
+        /// How many results it takes until it asks for [`More`](Self::More); `None`: as fast as it reads.
+        window: Option<u64>,
+    },
+    /// Takes so many more results of a call with a window.
+    More {
+        /// The number of the request.
+        uid: u64,
+        /// How many.
+        count: u64,
     },
     /// Gives a request up: a watch, a call.
     Cancel {
@@ -119,6 +128,20 @@ pub enum FromProgram {
         uid: u64,
         /// What the function gives.
         result: Result<Value, DoorError>,
+    },
+    /// One of the results of a call, instead of a `Response`.
+    Item {
+        /// The number of the call.
+        uid: u64,
+        /// The result.
+        value: Value,
+    },
+    /// No more results of a call follow.
+    End {
+        /// The number of the call.
+        uid: u64,
+        /// Why, unless it is the proper end.
+        error: Option<DoorError>,
     },
     /// Needs these functions of others no more.
     Release {
@@ -172,6 +195,8 @@ struct Line<'a> {
     status: Option<String>,
     within: Option<u64>,
     stream: Option<bool>,
+    window: Option<u64>,
+    count: Option<u64>,
     #[serde(borrow)]
     body: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -276,7 +301,20 @@ impl Line<'_> {
                 target: target(need(self.fun, "fun")?, self.remote, self.name)?,
                 within,
                 stream: self.stream.unwrap_or(false),
+                window: self.window,
             },
+            "more" => FromProgram::More { uid: need(self.uid, "uid")?, count: need(self.count, "count")? },
+            "item" => {
+                let (uid, item) = (need(self.uid, "uid")?, need(self.value, "value")?);
+                match value(item, take) {
+                    Ok(value) => FromProgram::Item { uid, value },
+                    Err(error) => FromProgram::End { uid, error: Some(no_value(error)) },
+                }
+            }
+            "end" => {
+                let error = self.error.map(|error| error.read(take));
+                FromProgram::End { uid: need(self.uid, "uid")?, error }
+            }
             "cancel" | "unwatch" => FromProgram::Cancel { uid: need(self.uid, "uid")? },
             "response" => {
                 let uid = need(self.uid, "uid")?;
@@ -287,11 +325,9 @@ impl Line<'_> {
                     Some(_) => return Err(malformed("status is ok or error")),
                 };
                 let result = if ok {
-                    Ok(self.ret.map(|ret| value(ret, take)).transpose()?.unwrap_or_default())
+                    self.ret.map(|ret| value(ret, take)).transpose().map(Option::unwrap_or_default).map_err(no_value)
                 } else {
-                    Err(self.error.map(|error| error.read(take)).transpose()?.unwrap_or_else(|| {
-                        DoorError::new(ErrorKind::Failed, "the function failed and did not say why")
-                    }))
+                    Err(self.error.map_or_else(unexplained, |error| error.read(take)))
                 };
                 FromProgram::Response { uid, result }
             }
@@ -312,14 +348,25 @@ impl Line<'_> {
 }
 
 impl ErrorLine<'_> {
-    fn read(self, take: &mut Take<'_>) -> Result<DoorError, DoorError> {
+    /// Data that is no value is left out.
+    fn read(self, take: &mut Take<'_>) -> DoorError {
         let kind = serde_json::Value::String(self.kind.into_owned());
-        Ok(DoorError {
+        DoorError {
             kind: serde_json::from_value(kind).unwrap_or(ErrorKind::Failed),
             message: self.message,
-            data: self.data.map(|data| value(data, take)).transpose()?,
-        })
+            data: self.data.and_then(|data| value(data, take).ok()),
+        }
     }
+}
+
+/// What a function gave is no value: whoever called it is told, and does not wait for another.
+fn no_value(error: DoorError) -> DoorError {
+    let kind = if error.kind == ErrorKind::Malformed { ErrorKind::Failed } else { error.kind };
+    DoorError::new(kind, format!("the function gave no value: {}", error.message))
+}
+
+fn unexplained() -> DoorError {
+    DoorError::new(ErrorKind::Failed, "the function failed and did not say why")
 }
 
 fn target(fun: String, remote: Option<String>, name: Option<String>) -> Result<Target, DoorError> {

@@ -51,7 +51,12 @@ impl Session {
                 let error = DoorError::new(ErrorKind::HelloFirst, "the first message must be hello");
                 return Err(Refusal::new(FromNode::Error { error: error.into(), uid: None }, true));
             }
-            FromProgram::Response { uid, .. } => return self.response(*uid).map(|due| due.then_some(message)),
+            FromProgram::Response { uid, .. } | FromProgram::End { uid, .. } => {
+                let due = self.awaited(*uid)?;
+                self.calls.remove(uid);
+                return Ok(due.then_some(message));
+            }
+            FromProgram::Item { uid, .. } => return Ok(self.awaited(*uid)?.then_some(message)),
             _ => {}
         }
         if let Some(uid) = message.request() {
@@ -119,13 +124,10 @@ impl Session {
         Ok(())
     }
 
-    /// Whether somebody waits for it.
-    fn response(&mut self, uid: u64) -> Result<bool, Refusal> {
-        if self.calls.remove(&uid) {
-            return Ok(true);
-        }
+    /// Whether somebody waits for what a call gives.
+    fn awaited(&mut self, uid: u64) -> Result<bool, Refusal> {
         if uid < self.next_call {
-            return Ok(false);
+            return Ok(self.calls.contains(&uid));
         }
         let error = DoorError::new(ErrorKind::Malformed, format!("there was no call {uid}"));
         Err(self.garbage(error, Some(uid)))
@@ -241,5 +243,21 @@ mod tests {
         let given_up = session.call().unwrap();
         assert!(session.give_up(given_up));
         assert_eq!(receive(&mut session, &response(given_up)), Ok(None));
+    }
+
+    #[test]
+    fn a_call_has_any_number_of_results_until_its_end() {
+        let mut session = greeted();
+        let uid = session.call().unwrap();
+        let item = |uid| format!(r#"{{"type":"item","uid":{uid},"value":7}}"#);
+        for _ in 0..3 {
+            assert_eq!(receive(&mut session, &item(uid)), Ok(Some(FromProgram::Item { uid, value: 7.into() })));
+        }
+        let end = format!(r#"{{"type":"end","uid":{uid}}}"#);
+        assert_eq!(receive(&mut session, &end), Ok(Some(FromProgram::End { uid, error: None })));
+        assert_eq!(receive(&mut session, &item(uid)), Ok(None), "nobody waits for more");
+        assert_eq!(receive(&mut session, &end), Ok(None));
+        let (said, _) = receive(&mut session, &item(99)).unwrap_err();
+        assert_eq!(said["error"]["message"], "there was no call 99");
     }
 }

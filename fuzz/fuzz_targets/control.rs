@@ -53,7 +53,7 @@ fn check(message: &Message) {
         Message::Dial(dial) => match &dial.step {
             Step::Refuse { alternatives, .. } => assert!(alternatives.len() <= MAX_ALTERNATIVES),
             Step::Describe(description) => assert!(description.len() <= MAX_DESCRIPTION),
-            Step::Request { .. } | Step::Seek { .. } | Step::Accept => {}
+            Step::Request { .. } | Step::Seek { .. } => {}
         },
         _ => {}
     }

@@ -62,7 +62,7 @@ fuzz_target!(|bytes: &[u8]| {
 fn values(message: &FromProgram) {
     match message {
         FromProgram::Provide { body, .. } => check(body),
-        FromProgram::Set { value, .. } => check(value),
+        FromProgram::Set { value, .. } | FromProgram::Item { value, .. } => check(value),
         FromProgram::Call { args, .. } => args.iter().for_each(check),
         FromProgram::Response { result: Ok(value), .. } => check(value),
         _ => {}

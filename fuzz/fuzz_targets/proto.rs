@@ -310,10 +310,9 @@ fn view(input: &mut Unstructured<'_>) -> Result<RingView> {
 
 fn dial(input: &mut Unstructured<'_>) -> Result<Dial> {
     let purposes = [Purpose::Ring, Purpose::Leaf, Purpose::Direct, Purpose::Finger, Purpose::Join];
-    let step = match input.int_in_range(0..=5u8)? {
+    let step = match input.int_in_range(0..=4u8)? {
         0..=2 => Step::Request { role: role(input)?, purpose: *input.choose(&purposes)? },
-        3 => Step::Accept,
-        4 => Step::Refuse { reason: Refusal::Full, alternatives: ids(input, 8)? },
+        3 => Step::Refuse { reason: Refusal::Full, alternatives: ids(input, 8)? },
         _ => Step::Describe("v=0".to_owned()),
     };
     Ok(Dial { attempt: input.int_in_range(0..=3)?, step })

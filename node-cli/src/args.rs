@@ -3,13 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use atoll::Id;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use url::Url;
 
-use crate::objects::{Exec, parse_peer};
-use crate::values::{self, IceServers, LookupKey, Target};
+use crate::objects::Exec;
+use crate::values::{self, IceServers, LookupKey, Target, Whom};
 
 /// Start a ring, join it, dial a peer.
 ///
@@ -126,6 +125,10 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "ATOLL_DOOR", value_name = "ADDR", default_value = "127.0.0.1:9000")]
     #[arg(value_parser = values::local_address)]
     pub(crate) door: SocketAddr,
+
+    /// Claim this name in the ring for the first node, while it runs: 1 to 63 of a-z 0-9 . _ -
+    #[arg(long, env = "ATOLL_NAME", value_name = "NAME", value_parser = values::name)]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -135,7 +138,7 @@ pub(crate) struct ListenArgs {
     pub(crate) door: Option<SocketAddr>,
 
     /// Claim this name in the ring, while the node runs: 1 to 63 of a-z 0-9 . _ -
-    #[arg(long, env = "ATOLL_NAME", value_name = "NAME")]
+    #[arg(long, env = "ATOLL_NAME", value_name = "NAME", value_parser = values::name)]
     pub(crate) name: Option<String>,
 
     #[command(flatten)]
@@ -162,8 +165,8 @@ pub(crate) struct Answer {
 
 #[derive(Debug, Args)]
 pub(crate) struct DialArgs {
-    /// The peer: its id, 12 hexadecimal digits.
-    pub(crate) peer: Id,
+    /// The peer: its id, 12 hexadecimal digits, or its @name.
+    pub(crate) peer: Whom,
 
     /// Listen on this local TCP port, and open a socket to the peer for each connection: a port, or an address and a port.
     #[arg(long, value_name = "ADDR", value_parser = values::local_address)]
@@ -209,8 +212,7 @@ pub(crate) struct ProvideArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ServicesArgs {
     /// The peer: its id, 12 hexadecimal digits, or its @name.
-    #[arg(value_parser = parse_peer)]
-    pub(crate) peer: String,
+    pub(crate) peer: Whom,
 
     #[command(flatten)]
     pub(crate) door: DoorArgs,
@@ -219,8 +221,7 @@ pub(crate) struct ServicesArgs {
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     /// The peer: its id, 12 hexadecimal digits, or its @name.
-    #[arg(value_parser = parse_peer)]
-    pub(crate) peer: String,
+    pub(crate) peer: Whom,
 
     /// The service, and where in it: Service, Service.a, Service.deep.x.
     #[arg(value_name = "SERVICE[.PATH]")]
@@ -233,8 +234,7 @@ pub(crate) struct GetArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
     /// The peer: its id, 12 hexadecimal digits, or its @name.
-    #[arg(value_parser = parse_peer)]
-    pub(crate) peer: String,
+    pub(crate) peer: Whom,
 
     /// The service and its function: Service.echo, Service.deep.x.f.
     #[arg(value_name = "SERVICE.FUNCTION")]
@@ -266,6 +266,10 @@ pub(crate) struct DaemonArgs {
     /// The file with the token that those must know; made where it is missing [default: the socket's with .token].
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "websocket")]
     pub(crate) token_file: Option<PathBuf>,
+
+    /// Claim this name in the ring, while the node runs: 1 to 63 of a-z 0-9 . _ -
+    #[arg(long, env = "ATOLL_NAME", value_name = "NAME", value_parser = values::name)]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -278,14 +282,14 @@ pub(crate) struct LookupArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// The member to ask: its id, 12 hexadecimal digits. Without it: the one that this visit attaches to.
-    pub(crate) peer: Option<Id>,
+    /// The member to ask: its id, 12 hexadecimal digits, or its @name. Without it: the one that this visit attaches to.
+    pub(crate) peer: Option<Whom>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PeerArgs {
-    /// The peer: its id, 12 hexadecimal digits.
-    pub(crate) peer: Id,
+    /// The peer: its id, 12 hexadecimal digits, or its @name.
+    pub(crate) peer: Whom,
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::args::{DialArgs, NodeArgs};
-use crate::join::Visit;
+use crate::join::{Found, Visit};
 use crate::output::Output;
 use crate::pipe;
 use crate::stop::Interrupted;
@@ -36,14 +36,18 @@ pub(crate) async fn run(args: &DialArgs, node: &NodeArgs, output: Output) -> any
         }
         None => None,
     };
-    let peer = args.peer;
-    let result = Visit::run(node, Some(peer), async |visit: &Visit| match local {
-        Some(listener) => {
-            // A peer that is not there is told at once, not at the first connection.
-            dial(visit, peer).await?;
-            forward(&visit.node, peer, listener, output).await
+    let result = Visit::run(node, Some(&args.peer), async |visit: &Visit| {
+        let peer = visit.find(&args.peer).await?;
+        // A peer that is not there is told at once, not at the first connection.
+        let socket = open(visit, peer.id, atoll::node::SOCKET).await?;
+        peer.check(&socket)?;
+        match local {
+            Some(listener) => {
+                drop(socket);
+                forward(&visit.node, peer, listener, output).await
+            }
+            None => pipe::stdio(socket).await,
         }
-        None => pipe::stdio(dial(visit, peer).await?).await,
     })
     .await;
     match result {
@@ -53,12 +57,7 @@ pub(crate) async fn run(args: &DialArgs, node: &NodeArgs, output: Output) -> any
     }
 }
 
-/// Opens a socket. While no way leads to the peer it tries again, as long as a visit may take.
-pub(crate) async fn dial(visit: &Visit, peer: Id) -> anyhow::Result<Socket> {
-    open(visit, peer, atoll::node::SOCKET).await
-}
-
-/// Opens a stream of any name, as [`dial`] does.
+/// Opens a stream. While no way leads to the peer it tries again, as long as a visit may take.
 pub(crate) async fn open(visit: &Visit, peer: Id, name: &str) -> anyhow::Result<Socket> {
     let mut last = None;
     let opened = visit
@@ -80,11 +79,11 @@ pub(crate) async fn open(visit: &Visit, peer: Id, name: &str) -> anyhow::Result<
     socket.with_context(|| format!("cannot dial {peer}"))
 }
 
-async fn forward(node: &Node, peer: Id, listener: TcpListener, output: Output) -> anyhow::Result<()> {
-    let address = listener.local_addr()?;
+async fn forward(node: &Node, peer: Found, listener: TcpListener, output: Output) -> anyhow::Result<()> {
+    let (address, id) = (listener.local_addr()?, peer.id);
     output.line(
-        format_args!("forwarding {address} to {peer}"),
-        &json!({ "event": "forwarding", "address": address, "peer": peer }),
+        format_args!("forwarding {address} to {id}"),
+        &json!({ "event": "forwarding", "address": address, "peer": id }),
     )?;
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -100,11 +99,15 @@ async fn forward(node: &Node, peer: Id, listener: TcpListener, output: Output) -
         };
         let node = node.clone();
         tokio::spawn(async move {
-            let joined = async { pipe::tcp(node.dial(peer).await?, stream).await };
+            let joined = async {
+                let socket = node.dial(id).await?;
+                peer.check(&socket)?;
+                pipe::tcp(socket, stream).await
+            };
             if let Err(error) = joined.await {
                 output.event(
-                    format_args!("a connection to {peer} failed: {error:#}"),
-                    &json!({ "event": "connection-failed", "peer": peer, "reason": format!("{error:#}") }),
+                    format_args!("a connection to {id} failed: {error:#}"),
+                    &json!({ "event": "connection-failed", "peer": id, "reason": format!("{error:#}") }),
                 );
             }
             drop(place);

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use atoll::node::{NodeBuilder, StartError};
+use atoll::key::PeerKey;
+use atoll::net::session::Socket;
+use atoll::node::{NodeBuilder, ResolveError, StartError};
 use atoll::wire::Role;
 use atoll::{Id, Identity, Node};
 use tokio::time::{Instant, timeout_at};
@@ -12,6 +14,7 @@ use url::{Host, Url};
 
 use crate::args::NodeArgs;
 use crate::stop::{self, Interrupted};
+use crate::values::Whom;
 
 /// The signalling server where none is named: that of `node-cli up`.
 pub(crate) const DEFAULT_SIGNALLING: &str = "ws://127.0.0.1:9000";
@@ -23,6 +26,9 @@ const VISIT_START: Duration = Duration::from_millis(3500);
 /// 5 s for an error.
 const VISIT_ANSWER: Duration = Duration::from_millis(3800);
 
+/// Pause before a name is looked up again.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// A node that stays for one errand, attached to the ring as a leaf.
 pub(crate) struct Visit {
     pub(crate) node: Node,
@@ -33,7 +39,7 @@ impl Visit {
     /// Joins, runs the errand, and leaves properly, however the errand ends. `peer` must be somebody else than this node.
     pub(crate) async fn run<T>(
         args: &NodeArgs,
-        peer: Option<Id>,
+        peer: Option<&Whom>,
         errand: impl AsyncFnOnce(&Visit) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let stop = stop::asked()?;
@@ -41,10 +47,11 @@ impl Visit {
         let begun = Instant::now();
         let identity = args.load_identity().await?;
         // Asked before joining: with the key of a running node this one would take its place at the signalling server.
-        if peer == Some(identity.id()) {
+        if peer == Some(&Whom::Id(identity.id())) {
             bail!("{} is this node's own id; name another peer, or use another key", identity.id());
         }
-        let builder = args.builder(&args.signalling_urls(), identity)?.role(Role::Leaf).start_timeout(VISIT_START);
+        let builder =
+            args.builder(&args.signalling_urls(), identity, None)?.role(Role::Leaf).start_timeout(VISIT_START);
         let node = tokio::select! {
             node = builder.start() => node.map_err(started)?,
             () = &mut stop => return Err(Interrupted.into()),
@@ -58,9 +65,45 @@ impl Visit {
         result
     }
 
+    /// The peer that is meant. While the ring does not answer it asks again, as long as a visit may take.
+    pub(crate) async fn find(&self, whom: &Whom) -> anyhow::Result<Found> {
+        let name = match whom {
+            Whom::Id(id) => return Ok(Found { id: *id, key: None }),
+            Whom::Name(name) => name,
+        };
+        let found = self.soon(async {
+            loop {
+                match self.node.resolve(name).await {
+                    Err(ResolveError::Store(_)) => tokio::time::sleep(RETRY).await,
+                    found => return found,
+                }
+            }
+        });
+        let key = found.await.and_then(|found| Ok(found?)).with_context(|| format!("cannot find {whom}"))?;
+        Ok(Found { id: key.id(), key: Some(key) })
+    }
+
     /// The answer, unless it takes longer than anybody wants to wait.
     pub(crate) async fn soon<T>(&self, answer: impl Future<Output = T>) -> anyhow::Result<T> {
         timeout_at(self.until, answer).await.ok().context("no answer in time; the peer may be gone or out of reach")
+    }
+}
+
+/// A peer that was found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) id: Id,
+    /// Whoever answers there must hold it: that of the one who has the name.
+    key: Option<PeerKey>,
+}
+
+impl Found {
+    /// Whether the socket leads to it.
+    pub(crate) fn check(&self, socket: &Socket) -> anyhow::Result<()> {
+        if self.key.is_some_and(|key| key != socket.peer_key()) {
+            bail!("another key than that of the name answers at {}", self.id);
+        }
+        Ok(())
     }
 }
 
@@ -89,9 +132,17 @@ impl NodeArgs {
         tokio::task::spawn_blocking(move || args.identity()).await?
     }
 
-    /// A node with all settings of the command line, at these signalling servers.
-    pub(crate) fn builder(&self, signalling: &[Url], identity: Identity) -> anyhow::Result<NodeBuilder> {
+    /// A node with all settings of the command line, at these signalling servers, that claims this name when it starts.
+    pub(crate) fn builder(
+        &self,
+        signalling: &[Url],
+        identity: Identity,
+        name: Option<&str>,
+    ) -> anyhow::Result<NodeBuilder> {
         let mut builder = Node::builder().identity(identity);
+        if let Some(name) = name {
+            builder = builder.name(name);
+        }
         for url in signalling {
             builder = builder.signalling(url.as_str());
         }

@@ -28,11 +28,7 @@ pub(crate) async fn run(args: &ListenArgs, node_args: &NodeArgs, output: Output)
         output.note("with --door the node uses its own signalling server; that of --signalling is not used");
     }
     let signalling = door.as_ref().map_or_else(|| node_args.signalling_urls(), |door| vec![door.url.clone()]);
-    let mut builder = node_args.builder(&signalling, identity)?;
-    if let Some(name) = &args.name {
-        builder = builder.name(name);
-    }
-    let start = builder.start();
+    let start = node_args.builder(&signalling, identity, args.name.as_deref())?.start();
     let node = tokio::select! {
         node = start => node.map_err(join::started)?,
         () = &mut stop => return Ok(()),

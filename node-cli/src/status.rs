@@ -50,9 +50,9 @@ pub(crate) async fn fingers(args: &StatusArgs, node: &NodeArgs, output: Output) 
 
 /// What a member says of itself, read and as it came.
 async fn ask(args: &StatusArgs, node: &NodeArgs) -> anyhow::Result<(Seen, Value)> {
-    Visit::run(node, args.peer, async |visit: &Visit| {
-        let raw = match args.peer {
-            Some(peer) => ask_peer(visit, peer).await?,
+    Visit::run(node, args.peer.as_ref(), async |visit: &Visit| {
+        let raw = match &args.peer {
+            Some(peer) => ask_peer(visit, visit.find(peer).await?.id).await?,
             None => ask_any(visit).await?,
         };
         let seen: Seen = serde_json::from_slice(&raw).context("the peer sent a status that makes no sense")?;

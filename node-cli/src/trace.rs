@@ -21,8 +21,8 @@ const TRY: Duration = Duration::from_millis(800);
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(args: &PeerArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
-    let peer = args.peer;
-    Visit::run(node, Some(peer), async |visit: &Visit| {
+    Visit::run(node, Some(&args.peer), async |visit: &Visit| {
+        let peer = visit.find(&args.peer).await?.id;
         let hops = hops(visit, peer).await?;
         for (index, &hop) in hops.iter().enumerate() {
             let time = round_trip(&visit.node, hop).await;

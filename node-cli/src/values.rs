@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use atoll::Id;
 use atoll::ice::IceServer;
+use atoll::record::check_claim_name;
 use url::Url;
 
 /// The fewest links: two neighbours on each side of the ring, and room for it to change.
@@ -80,6 +81,41 @@ impl fmt::Display for Target {
             write!(f, "{}:{}", self.host, self.port)
         }
     }
+}
+
+/// A peer: `00f3a1b2c4d5` or `@alice`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// Whoever holds this id.
+    Id(Id),
+    /// Whoever has this name, without its `@`.
+    Name(String),
+}
+
+impl FromStr for Whom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with('@') {
+            return name(text).map(Whom::Name);
+        }
+        text.parse().map(Whom::Id).map_err(|error| format!("{error}; a name begins with @"))
+    }
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Whom::Id(id) => id.fmt(f),
+            Whom::Name(name) => write!(f, "@{name}"),
+        }
+    }
+}
+
+/// Reads a name to claim, with or without its `@`.
+pub(crate) fn name(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix('@').unwrap_or(text);
+    check_claim_name(name).map(|()| name.to_owned()).map_err(|error| error.to_string())
 }
 
 /// What `lookup` looks for.
@@ -184,6 +220,18 @@ mod tests {
         for bad in ["", "localhost:22", "65536", "127.0.0.1", "-1"] {
             assert!(local_address(bad).is_err(), "{bad:?} was taken for a local address");
         }
+    }
+
+    #[test]
+    fn a_peer_is_an_id_or_a_name() {
+        for good in ["00f3a1b2c4d5", "@alice", "@a.b-c_1"] {
+            assert_eq!(good.parse::<Whom>().unwrap().to_string(), good);
+        }
+        for bad in ["", "@", "alice", "@Alice", "@a b", "00f3a1b2c4d"] {
+            assert!(bad.parse::<Whom>().is_err(), "{bad:?} was taken for a peer");
+        }
+        assert_eq!((name("@alice"), name("alice")), (Ok("alice".to_owned()), Ok("alice".to_owned())));
+        assert!(name("Alice").is_err());
     }
 
     #[test]

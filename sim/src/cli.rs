@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 
 use crate::check;
+use crate::machine;
 use crate::model;
 use crate::output::{Cost, Figure, Origin, Report, check_figure_path};
 use crate::progress::{EXIT_INTERRUPTED, Progress, Telling, stop_on_ctrl_c};
@@ -154,7 +155,11 @@ fn measure(parsed: &Parsed, scenario: &dyn Scenario, telling: Telling) -> Result
     let mut report = report?;
     report.origin = origin(parsed);
     report.interrupted |= run.progress.is_stopped();
-    report.cost = Cost { seconds: run.progress.elapsed().as_secs_f64(), events: run.progress.events() };
+    report.cost = Cost {
+        seconds: run.progress.elapsed().as_secs_f64(),
+        events: run.progress.events(),
+        peak_memory: machine::peak_memory(),
+    };
     Ok(report)
 }
 

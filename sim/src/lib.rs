@@ -5,6 +5,7 @@ pub mod check;
 pub mod cli;
 pub mod engine;
 pub mod invariant;
+mod machine;
 pub mod model;
 pub mod output;
 pub mod progress;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use atoll::net::link::hello::{HelloSettings, Peer, greet};
-use atoll::net::link::{Channel, Link, LinkSender, LinkSettings, Opening, SendError, Transport, native};
+use atoll::net::link::{Channel, Link, LinkSender, LinkSettings, SendError, Transport, native};
 use atoll::net::signal::{SignallingClient, SignallingConfig, SignallingEvent, SignallingTiming};
 use atoll::wire::{Dial, Frame, Header, Message, Purpose, Role, Step};
 use atoll::{Id, Identity};
@@ -58,63 +58,47 @@ impl Attacker {
         (link, greeted.expect("a true hello"))
     }
 
-    /// Asks a node for a link, gives it an offer and hears its answer; what the offer is of is the caller's.
-    pub async fn negotiate(&mut self, peer: Id, offer: &str) -> String {
+    /// Asks a node for a link and hears its offer; the answer, for [`Attacker::describe`], is the caller's.
+    pub async fn ask(&mut self, peer: Id) -> (u32, String) {
         let attempt = rand::random();
-        let step = |step| Dial { attempt, step };
-        let handle = self.client.handle();
-        let request = Step::Request { role: Role::Member, purpose: Purpose::Finger };
-        handle.relay(peer, step(request)).expect("room");
-        let answered = async {
-            loop {
-                match self.client.next().await.expect("the client lives") {
-                    SignallingEvent::Relay { from, dial } if from == peer && dial.attempt == attempt => match dial.step
-                    {
-                        Step::Accept => {
-                            handle.relay(peer, step(Step::Describe(offer.to_owned()))).expect("room");
-                        }
-                        Step::Describe(answer) if !answer.starts_with("candidate:") => return answer,
-                        Step::Describe(_) => {}
-                        refusal => panic!("{peer} refuses the link: {refusal:?}"),
-                    },
-                    SignallingEvent::Undeliverable { to, reason } => panic!("no way to {to}: {reason:?}"),
-                    _ => {}
-                }
-            }
-        };
-        tokio::time::timeout(STUCK, answered).await.expect("an answer within the limit")
+        self.tell(peer, attempt, Step::Request { role: Role::Member, purpose: Purpose::Finger });
+        let offer = tokio::time::timeout(STUCK, self.description(peer, attempt));
+        (attempt, offer.await.expect("an offer within the limit"))
     }
 
-    async fn try_open(&mut self, peer: Id) -> Link {
-        let attempt = rand::random();
-        let step = |step| Dial { attempt, step };
-        let handle = self.client.handle();
-        let request = Step::Request { role: Role::Member, purpose: Purpose::Finger };
-        handle.relay(peer, step(request)).expect("room");
-        let mut opening: Option<Opening> = None;
+    /// Sends a node a description of this end.
+    pub fn describe(&self, peer: Id, attempt: u32, description: String) {
+        self.tell(peer, attempt, Step::Describe(description));
+    }
+
+    fn tell(&self, peer: Id, attempt: u32, step: Step) {
+        self.client.handle().relay(peer, Dial { attempt, step }).expect("room");
+    }
+
+    /// What the peer says of its end.
+    async fn description(&mut self, peer: Id, attempt: u32) -> String {
         loop {
-            let event = match &opening {
-                None => self.client.next().await,
-                Some(opening) => tokio::select! {
-                    link = opening.open() => return link.expect("a link"),
-                    event = self.client.next() => event,
-                },
-            };
-            match event.expect("the client lives") {
+            match self.client.next().await.expect("the client lives") {
                 SignallingEvent::Relay { from, dial } if from == peer && dial.attempt == attempt => match dial.step {
-                    Step::Accept => {
-                        let (begun, offer) = self.transport.offer().await.expect("an offer");
-                        handle.relay(peer, step(Step::Describe(offer))).expect("room");
-                        opening = Some(begun);
-                    }
-                    Step::Describe(description) => {
-                        let opening = opening.as_ref().expect("an answer comes after the offer");
-                        let _ = opening.accept(&description).await;
-                    }
+                    Step::Describe(description) => return description,
                     refusal => panic!("{peer} refuses the link: {refusal:?}"),
                 },
                 SignallingEvent::Undeliverable { to, reason } => panic!("no way to {to}: {reason:?}"),
                 _ => {}
+            }
+        }
+    }
+
+    async fn try_open(&mut self, peer: Id) -> Link {
+        let (attempt, offer) = self.ask(peer).await;
+        let (opening, answer) = self.transport.answer(&offer).await.expect("an answer");
+        self.describe(peer, attempt, answer);
+        loop {
+            tokio::select! {
+                link = opening.open() => return link.expect("a link"),
+                candidate = self.description(peer, attempt) => {
+                    let _ = opening.accept(&candidate).await;
+                }
             }
         }
     }

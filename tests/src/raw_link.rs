@@ -34,7 +34,7 @@ pub struct RawLink {
 }
 
 impl RawLink {
-    /// Opens a link to a node, which has said its hello and waits for this end's.
+    /// Opens a link to a node, which waits for this end's hello: whoever answered an offer speaks first.
     pub async fn open(attacker: &mut Attacker, peer: Id) -> Self {
         let (gathered_in, mut gathered) = mpsc::channel(1);
         let (ended_in, ended) = mpsc::channel(1);
@@ -61,30 +61,28 @@ impl RawLink {
             };
             channels.push(connection.create_data_channel(channel.label(), Some(init)).await.expect("a channel"));
         }
-        let offer = connection.create_offer(None).await.expect("an offer");
-        connection.set_local_description(offer).await.expect("an own offer");
-        tokio::time::timeout(STUCK, gathered.recv()).await.expect("candidates in time").expect("candidates");
-        let offer = connection.local_description().await.expect("an offer").sdp;
-        let answer = attacker.negotiate(peer, &offer).await;
-        let fingerprints = (fingerprint(&offer), fingerprint(&answer));
+        let (attempt, offer) = attacker.ask(peer).await;
+        let theirs = fingerprint(&offer);
         // The node says how much it takes, and this end does not care.
-        let answer = answer
+        let offer = offer
             .lines()
             .map(|line| match line.starts_with("a=max-message-size:") {
                 true => format!("a=max-message-size:{MAX_RAW_MESSAGE}\r\n"),
                 false => format!("{line}\r\n"),
             })
             .collect();
-        let answer = RTCSessionDescription::answer(answer).expect("an answer");
-        connection.set_remote_description(answer).await.expect("an answer");
-        let (greeted_in, greeted) = oneshot::channel();
+        let offer = RTCSessionDescription::offer(offer).expect("an offer");
+        connection.set_remote_description(offer).await.expect("an offer");
+        let answer = connection.create_answer(None).await.expect("an answer");
+        connection.set_local_description(answer).await.expect("an own answer");
+        tokio::time::timeout(STUCK, gathered.recv()).await.expect("candidates in time").expect("candidates");
+        let answer = connection.local_description().await.expect("an answer").sdp;
+        let fingerprints = (fingerprint(&answer), theirs);
+        attacker.describe(peer, attempt, answer);
+        let (opened_in, opened) = oneshot::channel();
         let frames = (attacker.id(), peer);
-        tokio::spawn(read(Arc::clone(&channels[Channel::Ring as usize]), frames, greeted_in, ended_in));
-        // The end that answered speaks first, when both channels are open.
-        tokio::time::timeout(STUCK, greeted)
-            .await
-            .expect("a hello in time")
-            .expect("a hello before the channel closes");
+        tokio::spawn(read(Arc::clone(&channels[Channel::Ring as usize]), frames, opened_in, ended_in));
+        tokio::time::timeout(STUCK, opened).await.expect("a channel in time").expect("a channel that opens");
         RawLink { connection: Arc::new(connection), channels, ended, fingerprints }
     }
 
@@ -120,22 +118,16 @@ impl RawLink {
     }
 }
 
-/// Tells of the node's hello and of the end, and answers pings meanwhile, for a silent peer is given up as dead.
-async fn read(
-    ring: Arc<dyn DataChannel>,
-    (own, peer): (Id, Id),
-    greeted: oneshot::Sender<()>,
-    ended: mpsc::Sender<()>,
-) {
-    let mut greeted = Some(greeted);
+/// Tells of the channel's beginning and end, and answers pings meanwhile, for a silent peer is given up as dead.
+async fn read(ring: Arc<dyn DataChannel>, (own, peer): (Id, Id), opened: oneshot::Sender<()>, ended: mpsc::Sender<()>) {
+    let mut opened = Some(opened);
     while let Some(event) = ring.poll().await {
         match event {
-            DataChannelEvent::OnMessage(message) => {
-                if let Some(greeted) = greeted.take() {
-                    let _ = greeted.send(());
-                } else if message.data.get(1) == Some(&kind::PING) {
-                    let _ = ring.send(frame(Header::new(kind::PONG, own, peer), Message::Pong)).await;
-                }
+            DataChannelEvent::OnOpen => {
+                let _ = opened.take().is_some_and(|opened| opened.send(()).is_ok());
+            }
+            DataChannelEvent::OnMessage(message) if message.data.get(1) == Some(&kind::PING) => {
+                let _ = ring.send(frame(Header::new(kind::PONG, own, peer), Message::Pong)).await;
             }
             DataChannelEvent::OnClosing | DataChannelEvent::OnClose => break,
             _ => {}

@@ -304,8 +304,6 @@ async fn a_bad_hello_opens_no_link() {
     ];
     for (reason, channel, hello) in hellos {
         let mut link = attacker.open(victim.id()).await;
-        // Whoever answers an offer speaks first; what this end sends before that may be lost.
-        assert!(link.recv().await.is_some(), "the victim says its hello");
         send(link.sender(), channel, &hello).await;
         assert!(is_closed(&mut link, SOON).await, "the link is closed after {} bytes", hello.len());
         let refused = async {

@@ -162,14 +162,23 @@ test('functions go both ways, and are released', async (t) => {
 });
 
 test('each error has a kind of its own', async (t) => {
-  const { name, reader, node } = await pair(t, {
+  let called;
+  const { name, provider, reader, node } = await pair(t, {
     fails() {
       throw Object.assign(new Error('no such luck'), { data: { code: 7 } });
     },
-    never: () => new Promise(() => {}),
+    throws(kind) {
+      throw new atoll.AtollError({ kind, message: 'said so' });
+    },
+    never() {
+      called?.();
+      return new Promise(() => {});
+    },
   });
   const svc = await node.service(name);
   await assert.rejects(svc.fails(), { kind: 'failed', message: 'no such luck', data: { code: 7 } });
+  for (const kind of ['refused', 'wrong-arguments']) await assert.rejects(svc.throws(kind), { kind });
+  await assert.rejects(svc.throws('x'.repeat(9 << 20)), { kind: 'too-large' });
   await assert.rejects(node.call(name, 'never', [], { timeout: 100 }), { kind: 'timed-out' });
   await assert.rejects(node.call(name, 'nothing'), { kind: 'no-such-function' });
   await assert.rejects(node.get(name, 'nothing'), { kind: 'no-such-value' });
@@ -179,6 +188,11 @@ test('each error has a kind of its own', async (t) => {
   t.after(() => rival.stop());
   await rival.start();
   await assert.rejects(rival.provide({}), { kind: 'name-taken' });
+  const isCalled = new Promise((resolve) => (called = resolve));
+  const never = svc.never();
+  await Promise.race([isCalled, never]);
+  provider.stop();
+  await assert.rejects(never, { kind: 'cancelled' });
 });
 
 test('a watched value tells its changes, and a service goes with its program', async (t) => {
@@ -192,12 +206,124 @@ test('a watched value tells its changes, and a service goes with its program', a
   await assert.rejects(node.get(name, 'count'), { kind: 'no-such-service' });
 });
 
-test('when the daemon restarts its programs come back and provide again', async (t) => {
-  const { name, provider, node } = await pair(t, { echo: (m) => m, never: () => new Promise(() => {}) });
+test('a function gives many results, and each side goes at the pace of the other', async (t) => {
+  let given = 0;
+  let stopped;
+  const isStopped = new Promise((resolve) => (stopped = resolve));
+  const { name, node } = await pair(t, {
+    async *count(to) {
+      for (let n = 0; n < to; n++) yield n;
+    },
+    *letters() {
+      yield* 'ab';
+    },
+    async *endless() {
+      try {
+        for (;;) yield [given++, 'x'.repeat(65536)];
+      } finally {
+        stopped();
+      }
+    },
+    async *fails() {
+      yield 1;
+      throw Object.assign(new Error('no more'), { data: 7 });
+    },
+    streams: () => async function* () {
+      yield { deep: Buffer.from([1]) };
+    },
+    none: async function* () {},
+  });
+  const svc = await node.service(name);
+  const all = async (results) => {
+    const list = [];
+    for await (const result of results) list.push(result);
+    return list;
+  };
+  const numbers = Array.from({ length: 500 }, (_, n) => n);
+  assert.deepStrictEqual(await all(svc.count.stream(500)), numbers);
+  assert.deepStrictEqual(await svc.count(500), numbers);
+  assert.deepStrictEqual(await all(node.stream(name, 'letters')), ['a', 'b']);
+  assert.deepStrictEqual(await all(svc.none.stream()), []);
+  const held = await svc.streams();
+  assert.deepStrictEqual(await all(held.stream()), [{ deep: Buffer.from([1]) }]);
+  const failing = svc.fails.stream();
+  assert.strictEqual((await failing.next()).value, 1);
+  await assert.rejects(failing.next(), { kind: 'failed', message: 'no more', data: 7 });
+  assert.deepStrictEqual(await failing.next(), { value: undefined, done: true });
+
+  // Nobody takes more than one: the other end stops giving when what is on its way is full, and is told when no more is wanted.
+  const endless = svc.endless.stream();
+  assert.strictEqual((await endless.next()).value[0], 0);
+  let seen = -1;
+  await settled(() => {
+    const still = seen === given;
+    seen = given;
+    return still;
+  }, () => `${given} were given`);
+  assert(given < 1000, `${given} were given`);
+  await endless.return();
+  await isStopped;
+});
+
+test('a watched value is told on when the daemon restarts', async (t) => {
+  const { name, provider, reader, node } = await pair(t, { count: 1 });
+  const changes = node.watch(name, 'count');
+  assert.deepStrictEqual(await changes.next(), { value: 1, done: false });
+  const next = changes.next();
+  const back = once(reader, 'reconnect');
+  await end(here, 'SIGKILL');
+  await provider.set('count', 2);
+  here = await daemon('here');
+  await back;
+  assert.deepStrictEqual(await next, { value: 2, done: false });
+  await provider.set('count', 3);
+  assert.deepStrictEqual(await changes.next(), { value: 3, done: false });
+  reader.stop();
+  await assert.rejects(changes.next(), { kind: 'closed' });
+});
+
+test('the daemon tells its name, by which it is found', async (t) => {
+  const socket = path.join(place, 'named');
+  const named = await start('daemon', '--socket', socket, '--name', 'carol', '--signalling', signalling);
+  t.after(() => end(named));
+  const { name, node } = await pair(t, { a: 1 });
+  assert.strictEqual(await node.get(name, 'a'), 1);
+  const carol = program('Carol', 'named');
+  const reader = program('Reader of Carol', 'here');
+  t.after(() => {
+    carol.stop();
+    reader.stop();
+  });
+  const info = await carol.start();
+  assert.deepStrictEqual([info.name, info.hash], ['@carol', named.event.id]);
+  await carol.provide({
+    who() {
+      return this.caller;
+    },
+  });
+  await reader.start();
+  const who = await (await (await reader.node('@carol')).service('Carol')).who();
+  assert.strictEqual(who.id, here.event.id);
+  assert.strictEqual(reader.info.name, here.event.id);
+});
+
+test('when the daemon restarts its programs come back and provide again, and who called is told', async (t) => {
+  let called;
+  const isCalled = new Promise((resolve) => (called = resolve));
+  const never = () => {
+    called();
+    return new Promise(() => {});
+  };
+  const { name, provider, node } = await pair(t, { echo: (m) => m, never });
   const svc = await node.service(name);
   assert.strictEqual(await svc.echo(1), 1);
   const back = once(provider, 'reconnect');
+  const lost = assert.rejects(node.call(name, 'never', [], { timeout: 60_000 }), { kind: 'peer-lost' });
+  await Promise.race([isCalled, lost]);
+  const begun = Date.now();
   await end(there, 'SIGKILL');
+  await lost;
+  assert(Date.now() - begun < 5000, `it took ${Date.now() - begun} ms`);
   there = await daemon('there');
   await back;
   await settled(async () => (await svc.echo(2).catch((error) => error)) === 2, () => 'the service is not there again');

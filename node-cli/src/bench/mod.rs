@@ -63,8 +63,8 @@ struct Figures {
 }
 
 pub(crate) async fn run(args: &PeerArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
-    let peer = args.peer;
-    Visit::run(node, Some(peer), async |visit: &Visit| {
+    Visit::run(node, Some(&args.peer), async |visit: &Visit| {
+        let peer = visit.find(&args.peer).await?.id;
         let hops = trace::hops(visit, peer).await?.len();
         let session = Figures {
             latency: latency(open(visit, peer, ECHO).await?).await?,

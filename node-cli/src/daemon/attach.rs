@@ -52,7 +52,7 @@ pub(super) async fn attach(daemon: Arc<Daemon>, reader: impl AsyncRead + Unpin, 
     let told = match &end {
         End::Refused(last) => {
             let saying = async {
-                let _ = program.send(last).await;
+                let _ = program.say((**last).clone()).await;
                 outbox.end().await;
             };
             // Whoever reads nothing is not told, and nobody waits for it.
@@ -100,12 +100,13 @@ impl Serving<'_> {
                     Err(too_long) => return End::Refused(Session::too_long(too_long).answer),
                 };
                 let received = self.program.session().receive(&line, &mut |mention| self.program.take(mention));
+                let bytes = line.len();
                 drop(line);
                 let handled = match received {
-                    Ok(Some(message)) => self.handle(message).await,
+                    Ok(Some(message)) => self.handle(message, bytes).await,
                     Ok(None) => Ok(()),
                     Err(Refusal { answer, close: true }) => return End::Refused(answer),
-                    Err(Refusal { answer, .. }) => self.program.send(&answer).await,
+                    Err(Refusal { answer, .. }) => self.program.say(*answer).await,
                 };
                 if handled.is_err() {
                     return End::Gone;
@@ -131,14 +132,17 @@ impl Serving<'_> {
         }
     }
 
-    async fn handle(&mut self, message: FromProgram) -> Result<(), Gone> {
+    /// Does what a message says, or begins to. `bytes`: the length of its line.
+    async fn handle(&mut self, message: FromProgram, bytes: usize) -> Result<(), Gone> {
         let program = self.program;
         match message {
             FromProgram::Hello { name, init } => {
                 self.daemon.teller.tell(Happening::ProgramAttached { name, init });
                 let hash = program.node.id().to_string();
                 let version = env!("CARGO_PKG_VERSION").to_owned();
-                program.send(&FromNode::Hello { info: Info { name: hash.clone(), hash, version } }).await
+                let claimed = program.node.names().into_iter().next().map(|name| format!("@{name}"));
+                let name = claimed.unwrap_or_else(|| hash.clone());
+                program.say(FromNode::Hello { info: Info { name, hash, version } }).await
             }
             FromProgram::Provide { name, body, uid } => {
                 let done = program.provide(name, Object::from(body));
@@ -154,10 +158,24 @@ impl Serving<'_> {
             }
             FromProgram::List { uid } => {
                 let list = program.node.peer(program.node.key()).services().await.unwrap_or_default();
-                program.send(&FromNode::done(uid, Payload::List(list))).await
+                program.say(FromNode::done(uid, Payload::List(list))).await
             }
             FromProgram::Response { uid, result } => {
-                program.answered(uid, result);
+                program.answers.response(uid, result);
+                Ok(())
+            }
+            FromProgram::Item { uid, value } => {
+                if program.answers.item(uid, value, bytes) && program.session().give_up(uid) {
+                    program.outbox.asides.cancel(uid);
+                }
+                Ok(())
+            }
+            FromProgram::End { uid, error } => {
+                program.answers.end(uid, error);
+                Ok(())
+            }
+            FromProgram::More { uid, count } => {
+                program.take_more(uid, count);
                 Ok(())
             }
             FromProgram::Release { funs } => {
@@ -193,7 +211,7 @@ impl Serving<'_> {
             task.abort();
         }
         let error = DoorError::new(ErrorKind::Cancelled, "cancelled by the program");
-        self.program.send(&FromNode::End { uid, error: Some(error.into()) }).await
+        self.program.say(FromNode::End { uid, error: Some(error.into()) }).await
     }
 
     async fn done(&self, uid: Option<u64>, done: Result<(), DoorError>) -> Result<(), Gone> {
@@ -203,6 +221,6 @@ impl Serving<'_> {
             (None, Ok(())) => return Ok(()),
             (None, Err(error)) => FromNode::Error { error: error.into(), uid: None },
         };
-        self.program.send(&answer).await
+        self.program.say(answer).await
     }
 }

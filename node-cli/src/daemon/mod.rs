@@ -2,6 +2,7 @@
 //!
 //! The messages and the state of a program are the crate `atoll-door`; here they meet sockets and the node.
 
+mod answers;
 mod attach;
 mod outbox;
 mod program;
@@ -49,7 +50,7 @@ pub(crate) async fn run(args: &DaemonArgs, node_args: &NodeArgs, output: Output)
     };
     let identity = node_args.load_identity().await?;
     let signalling = node_args.signalling_urls();
-    let start = node_args.builder(&signalling, identity)?.start();
+    let start = node_args.builder(&signalling, identity, args.name.as_deref())?.start();
     let node = tokio::select! {
         node = start => node.map_err(join::started)?,
         () = &mut stop => return Ok(()),
@@ -78,13 +79,19 @@ pub(crate) async fn run(args: &DaemonArgs, node_args: &NodeArgs, output: Output)
 fn announce(node: &Node, path: &std::path::Path, web: Option<&web::Door>, output: Output) -> anyhow::Result<()> {
     let id = node.id();
     let url = web.map(web::Door::url);
+    let name = node.names().into_iter().next().map(|name| format!("@{name}"));
     let mut text = format!("{id} at {}", path.display());
+    if let Some(name) = &name {
+        text = format!("{name} is {text}");
+    }
     if let Some(web) = web {
         text = format!("{text}\n{} with the token in {}", web.url(), web.token_file.display());
     }
     let token_file = web.map(|web| &web.token_file);
-    output
-        .line(text, &json!({ "event": "daemon", "id": id, "socket": path, "websocket": url, "token_file": token_file }))
+    let daemon = json!({
+        "event": "daemon", "id": id, "name": name, "socket": path, "websocket": url, "token_file": token_file,
+    });
+    output.line(text, &daemon)
 }
 
 /// Beside the socket.

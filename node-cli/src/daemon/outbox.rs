@@ -4,17 +4,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use atoll_door::FromNode;
 use atoll_door::body::Mention;
 use atoll_door::limits::{MAX_LINE, MAX_MENTIONS};
+use atoll_door::{DoorError, ErrorKind, FromNode};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
-/// Bytes that wait for a program, at most. Who has more to say to it waits.
-const MAX_WAITING: usize = 2 * MAX_LINE;
+/// Bytes in the queue of a program, at most. Who has more to say to it waits.
+const MAX_QUEUED: usize = MAX_LINE;
 
-/// Lines that wait for a program, at most.
+/// Bytes of long lines that wait until there is room in the queue, at most. Beyond it they are refused.
+const MAX_WAITING: usize = 64 << 20;
+
+/// Lines up to so many bytes wait, however many others do: there are no more than requests and calls.
+const SHORT: usize = 4 << 10;
+
+/// Lines in the queue of a program, at most.
 const MAX_LINES: usize = 4096;
 
 /// How long a program may leave what waits for it unread. Then it is cut off.
@@ -27,11 +33,23 @@ const PIECE: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Gone;
 
+/// A line was not sent.
+#[derive(Debug)]
+pub(super) enum Unsent {
+    /// The program is gone.
+    Gone,
+    /// It cannot be sent; others can.
+    Refused(DoorError),
+}
+
 /// Where lines for a program go. Clones are the same.
 #[derive(Clone)]
 pub(super) struct Outbox {
     lines: mpsc::Sender<Queued>,
+    /// Of the queue, in bytes.
     room: Arc<Semaphore>,
+    /// Of those who wait for that, in bytes.
+    waiting: Arc<Semaphore>,
     pub(super) asides: Arc<Asides>,
 }
 
@@ -50,15 +68,27 @@ impl Outbox {
     pub(super) fn new() -> (Self, Queue) {
         let (sender, lines) = mpsc::channel(MAX_LINES);
         let asides = Arc::new(Asides::default());
-        let room = Arc::new(Semaphore::new(MAX_WAITING));
-        (Outbox { lines: sender, room, asides: asides.clone() }, Queue { lines, asides })
+        // One more for the end of the longest line.
+        let (room, waiting) = (Arc::new(Semaphore::new(MAX_QUEUED + 1)), Arc::new(Semaphore::new(MAX_WAITING)));
+        (Outbox { lines: sender, room, waiting, asides: asides.clone() }, Queue { lines, asides })
     }
 
     /// Puts a line in, once there is room.
-    pub(super) async fn send(&self, line: Vec<u8>) -> Result<(), Gone> {
+    pub(super) async fn send(&self, line: Vec<u8>) -> Result<(), Unsent> {
         let size = u32::try_from(line.len()).expect("lines have a limit far below");
-        let place = self.room.clone().acquire_many_owned(size).await.map_err(|_| Gone)?;
-        self.lines.send(Queued::Line(line, place)).await.map_err(|_| Gone)
+        let waiting = match line.len() {
+            ..=SHORT => None,
+            _ => match self.waiting.clone().try_acquire_many_owned(size) {
+                Ok(waiting) => Some(waiting),
+                Err(_) => {
+                    let why = format!("{MAX_WAITING} bytes wait for the program to read them");
+                    return Err(Unsent::Refused(DoorError::new(ErrorKind::TooMany, why)));
+                }
+            },
+        };
+        let place = self.room.clone().acquire_many_owned(size).await.map_err(|_| Unsent::Gone)?;
+        drop(waiting);
+        self.lines.send(Queued::Line(line, place)).await.map_err(|_| Unsent::Gone)
     }
 
     /// Nothing follows.

@@ -8,20 +8,21 @@ use atoll::Node;
 use atoll::key::hex;
 use atoll::object::{Call, CallError, Failure, Function, Object, ProvideError, Reply, Service, Value, ValueError};
 use atoll_door::body::{self, Mention};
-use atoll_door::limits::{MAX_HELD, MAX_SERVICES};
+use atoll_door::limits::{MAX_HELD, MAX_SERVICES, WINDOW};
 use atoll_door::{Caller, DoorError, ErrorBody, ErrorKind, FromNode, Session, Target, raw};
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::outbox::{Gone, Outbox};
+use super::answers::{Answers, Asked, cancelled};
+use super::outbox::{Gone, Outbox, Unsent};
 use super::requests;
 
 /// How long the name of a caller is looked for, before the program is told of the call without it.
 const NAME_WITHIN: Duration = Duration::from_millis(250);
 
-/// What a program answers to a call.
-type Answer = Result<Value, DoorError>;
+/// Results that a program takes ahead of one stream, at most.
+const MAX_WINDOW: usize = 1 << 20;
 
 /// One program. The locks are held for no longer than it takes to look something up.
 pub(super) struct Program {
@@ -31,7 +32,9 @@ pub(super) struct Program {
     /// Functions of others that it holds, by the numbers that it knows them by.
     held: Mutex<Held>,
     services: Mutex<BTreeMap<String, Service>>,
-    answers: Mutex<BTreeMap<u64, oneshot::Sender<Answer>>>,
+    pub(super) answers: Answers,
+    /// How many more results each stream with a window may give it.
+    windows: Mutex<BTreeMap<u64, Arc<Semaphore>>>,
 }
 
 #[derive(Default)]
@@ -57,7 +60,8 @@ impl Program {
             session: Mutex::default(),
             held: Mutex::default(),
             services: Mutex::default(),
-            answers: Mutex::default(),
+            answers: Answers::new(),
+            windows: Mutex::default(),
         })
     }
 
@@ -66,17 +70,31 @@ impl Program {
     }
 
     /// Says something to the program.
-    pub(super) async fn send(&self, message: &FromNode) -> Result<(), Gone> {
-        match message.encode() {
-            Ok(line) => self.outbox.send(line).await,
-            Err(too_large) => {
-                let error: ErrorBody = DoorError::from(too_large).into();
-                let instead = match message {
-                    FromNode::Response { uid, .. } => FromNode::failed(*uid, error),
-                    FromNode::Item { uid, .. } => FromNode::End { uid: *uid, error: Some(error) },
-                    _ => FromNode::Error { error, uid: None },
+    pub(super) async fn send(&self, message: FromNode) -> Result<(), Unsent> {
+        let line = message.encode().map_err(|error| Unsent::Refused(error.into()))?;
+        // It may be long, and wait for long.
+        drop(message);
+        self.outbox.send(line).await
+    }
+
+    /// Says something to the program; where that cannot be sent, why not.
+    pub(super) async fn say(&self, message: FromNode) -> Result<(), Gone> {
+        let (uid, ends) = match message {
+            FromNode::Response { uid, .. } => (Some(uid), false),
+            FromNode::End { uid, .. } => (Some(uid), true),
+            _ => (None, false),
+        };
+        match self.send(message).await {
+            Ok(()) => Ok(()),
+            Err(Unsent::Gone) => Err(Gone),
+            Err(Unsent::Refused(error)) => {
+                let error = ErrorBody::from(error);
+                let instead = match uid {
+                    Some(uid) if ends => FromNode::End { uid, error: Some(error) },
+                    Some(uid) => FromNode::failed(uid, error),
+                    None => FromNode::Error { error, uid: None },
                 };
-                self.outbox.send(instead.encode().expect("an error is short")).await
+                self.send(instead).await.map_err(|_| Gone)
             }
         }
     }
@@ -117,11 +135,17 @@ impl Program {
         Ok(service.set(path, value)?)
     }
 
-    /// The program answers a call.
-    pub(super) fn answered(&self, uid: u64, answer: Answer) {
-        if let Some(waiting) = lock(&self.answers).remove(&uid) {
-            // Nobody waits any more: as good.
-            let _ = waiting.send(answer);
+    /// A stream that gives the program so many results, and more only as it asks for them.
+    pub(super) fn open_window(&self, uid: u64, count: u64) -> Window<'_> {
+        let room = Arc::new(Semaphore::new(clamped(count)));
+        lock(&self.windows).insert(uid, room.clone());
+        Window { program: self, uid, room }
+    }
+
+    /// The program takes more results of such a stream.
+    pub(super) fn take_more(&self, uid: u64, count: u64) {
+        if let Some(room) = lock(&self.windows).get(&uid) {
+            room.add_permits(clamped(count).min(MAX_WINDOW.saturating_sub(room.available_permits())));
         }
     }
 
@@ -208,7 +232,7 @@ impl Program {
     pub(super) fn leave(&self) {
         let services = std::mem::take(&mut *lock(&self.services));
         services.into_values().for_each(|service| service.withdraw());
-        lock(&self.answers).clear();
+        self.answers.clear();
         let held = std::mem::take(&mut *lock(&self.held));
         drop(held);
     }
@@ -216,6 +240,34 @@ impl Program {
     fn service_name(&self, name: Option<String>) -> String {
         name.unwrap_or_else(|| self.session().name().unwrap_or_default().to_owned())
     }
+}
+
+/// How many results a program takes.
+pub(super) struct Window<'a> {
+    program: &'a Program,
+    uid: u64,
+    room: Arc<Semaphore>,
+}
+
+impl Window<'_> {
+    /// Waits until it takes one more.
+    pub(super) async fn one_more(&self) {
+        self.room.acquire().await.expect("it is never closed").forget();
+    }
+}
+
+impl Drop for Window<'_> {
+    fn drop(&mut self) {
+        let mut windows = lock(&self.program.windows);
+        // Another request may have the number by now.
+        if windows.get(&self.uid).is_some_and(|room| Arc::ptr_eq(room, &self.room)) {
+            windows.remove(&self.uid);
+        }
+    }
+}
+
+fn clamped(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(MAX_WINDOW).min(MAX_WINDOW)
 }
 
 fn not_provided(name: &str) -> DoorError {
@@ -231,7 +283,6 @@ struct Mentioned {
 
 impl Mentioned {
     async fn call(&self, call: Call) -> Result<Reply, Failure> {
-        let cancelled = || Failure::relay(CallError::Cancelled);
         let program = self.program.upgrade().ok_or_else(cancelled)?;
         let caller = Caller {
             id: call.caller().id().to_string(),
@@ -241,16 +292,13 @@ impl Mentioned {
         let (path, within) = (call.path().to_owned(), u64::try_from(call.time_left().as_millis()).unwrap_or(u64::MAX));
         let args = Value::Array(call.into_arguments());
         let args = program.json(&args).map_err(|error| Failure::relay(error.into()))?;
-        let waiting = Waiting::new(&program).ok_or_else(|| Failure::relay(CallError::TooManyCalls))?;
-        let (sender, answer) = oneshot::channel();
-        lock(&program.answers).insert(waiting.uid, sender);
-        let fun = Mention::Own(self.number).to_string();
-        let message = FromNode::Call { fun, args, uid: waiting.uid, within, caller, path };
-        program.send(&message).await.map_err(|Gone| cancelled())?;
-        match answer.await {
-            Ok(Ok(value)) => Ok(Reply::Value(value)),
-            Ok(Err(error)) => Err(Failure::relay(error.into())),
-            Err(_) => Err(cancelled()),
+        let asked = Asked::new(program.clone()).ok_or_else(|| Failure::relay(CallError::TooManyCalls))?;
+        let (fun, uid) = (Mention::Own(self.number).to_string(), asked.uid());
+        let message = FromNode::Call { fun, args, uid, within, caller, path, window: WINDOW };
+        match program.send(message).await {
+            Ok(()) => asked.reply().await,
+            Err(Unsent::Gone) => Err(cancelled()),
+            Err(Unsent::Refused(error)) => Err(Failure::relay(error.into())),
         }
     }
 }
@@ -261,28 +309,6 @@ impl Drop for Mentioned {
     }
 }
 
-/// Somebody waits for the answer to a call. Dropped before it came, the program is told.
-struct Waiting<'a> {
-    program: &'a Program,
-    uid: u64,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(program: &'a Program) -> Option<Self> {
-        let uid = program.session().call()?;
-        Some(Waiting { program, uid })
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        lock(&self.program.answers).remove(&self.uid);
-        if self.program.session().give_up(self.uid) {
-            self.program.outbox.asides.cancel(self.uid);
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

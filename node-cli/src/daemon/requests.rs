@@ -9,7 +9,8 @@ use atoll::object::{CallError, DEFAULT_TIMEOUT, Member, Peer, Remote, Results, S
 use atoll_door::body::Mention;
 use atoll_door::{DoorError, FromNode, FromProgram, Payload, Target, raw};
 
-use super::program::{HeldFunction, Program};
+use super::outbox::Unsent;
+use super::program::{HeldFunction, Program, Window};
 
 /// Carries a request out, and answers it, unless it has been cancelled by then.
 pub(super) async fn carry_out(program: Arc<Program>, message: FromProgram) {
@@ -21,14 +22,15 @@ pub(super) async fn carry_out(program: Arc<Program>, message: FromProgram) {
             get(&program, remote.as_deref(), &name, &path, within).await
         }
         FromProgram::Call { target, args, within, stream: false, .. } => call(&program, target, args, within).await,
-        FromProgram::Call { target, args, within, stream: true, .. } => {
+        FromProgram::Call { target, args, within, stream: true, window, .. } => {
+            let window = window.map(|count| program.open_window(uid, count));
             let results = stream(&program, target, args, within).await;
-            return items(&program, uid, results).await;
+            return items(&program, uid, results, window).await;
         }
         FromProgram::Watch { remote, name, path, within, .. } => {
             let remote = peer(&program.node, remote.as_deref(), within).remote(&name);
             let changes = remote.watch::<Value>(&path).await.map_err(DoorError::from);
-            return items(&program, uid, changes).await;
+            return items(&program, uid, changes, None).await;
         }
         _ => unreachable!("the others are no requests that wait"),
     };
@@ -40,28 +42,32 @@ pub(super) async fn carry_out(program: Arc<Program>, message: FromProgram) {
         Err(error) => FromNode::failed(uid, program.error(&error)),
     };
     // When the program is gone nobody wants it.
-    let _ = program.send(&answer).await;
+    let _ = program.say(answer).await;
 }
 
 /// Gives results one by one, at the pace of the program.
-async fn items(program: &Program, uid: u64, results: Result<Results<Value>, DoorError>) {
+async fn items(program: &Program, uid: u64, results: Result<Results<Value>, DoorError>, window: Option<Window<'_>>) {
     let ended = async {
         let mut results = results?;
-        let begun = program.send(&FromNode::done(uid, Payload::Nothing)).await;
-        while begun.is_ok()
-            && let Some(value) = results.next().await
-        {
+        let begun = program.say(FromNode::done(uid, Payload::Nothing)).await;
+        while begun.is_ok() {
+            if let Some(window) = &window {
+                window.one_more().await;
+            }
+            let Some(value) = results.next().await else { break };
             let value = program.json(&value?)?;
-            if program.send(&FromNode::Item { uid, value }).await.is_err() {
-                break;
+            match program.send(FromNode::Item { uid, value }).await {
+                Ok(()) => {}
+                Err(Unsent::Refused(error)) => return Err(error),
+                Err(Unsent::Gone) => break,
             }
         }
-        Ok::<_, DoorError>(())
+        Ok(())
     };
     let ended = ended.await;
     if program.session().finished(uid) {
         let error = ended.err().map(|error| program.error(&error));
-        let _ = program.send(&FromNode::End { uid, error }).await;
+        let _ = program.say(FromNode::End { uid, error }).await;
     }
 }
 
@@ -177,7 +183,7 @@ async fn stream(
 ) -> Result<Results<Value>, DoorError> {
     let within = within.unwrap_or(DEFAULT_TIMEOUT);
     Ok(match resolve(program, target)? {
-        HeldFunction::Passed(function) => function.stream(args).await?,
+        HeldFunction::Passed(function) => function.stream_within(within, args).await?,
         HeldFunction::Member(target) => member(&program.node, &target, within)?.stream("", args).await?,
     })
 }

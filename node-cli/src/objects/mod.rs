@@ -10,7 +10,7 @@ mod via;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use atoll::object::{Function, PeerRef, ValueError};
+use atoll::object::{Function, ValueError};
 use atoll_door::body::{self, Mention};
 use atoll_door::{DoorError, ErrorKind};
 use serde_json::value::RawValue;
@@ -61,7 +61,7 @@ impl From<DoorError> for Failed {
 
 pub(crate) async fn services(args: &ServicesArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
     with(&args.door, node, output, async |via| {
-        for name in via.services(&args.peer).await? {
+        for name in via.services(&args.peer.to_string()).await? {
             output.line(&name, &serde_json::json!({ "service": name }))?;
         }
         Ok(())
@@ -147,13 +147,5 @@ impl DoorArgs {
 
     fn within(&self) -> Duration {
         Duration::from_secs(self.timeout)
-    }
-}
-
-/// What stands before the first call: a peer that is no peer is a mistake on the command line.
-pub(crate) fn parse_peer(text: &str) -> Result<String, &'static str> {
-    match PeerRef::from(text) {
-        PeerRef::Invalid(_) => Err("write an id of 12 hexadecimal digits, or an @name"),
-        _ => Ok(text.to_owned()),
     }
 }

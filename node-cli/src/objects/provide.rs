@@ -35,7 +35,7 @@ pub(crate) async fn run(args: &ProvideArgs, node_args: &NodeArgs, output: Output
     }
     // A leaf has no place on the ring that others could find: this is a member.
     let identity = node_args.load_identity().await?;
-    let start = node_args.builder(&node_args.signalling_urls(), identity)?.start();
+    let start = node_args.builder(&node_args.signalling_urls(), identity, None)?.start();
     let node = tokio::select! {
         node = start => node.map_err(join::started)?,
         () = &mut stop => return Ok(()),

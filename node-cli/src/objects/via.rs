@@ -17,6 +17,7 @@ use crate::args::{DoorArgs, NodeArgs};
 use crate::join::Visit;
 use crate::output::Output;
 use crate::stop::{self, Interrupted};
+use crate::values::Whom;
 
 /// How long a leaf that just came tries again while no way leads to the peer: the ring may be repairing itself.
 const NO_ROUTE_FOR: Duration = Duration::from_secs(3);
@@ -33,9 +34,9 @@ pub(super) struct Place {
 
 impl Place {
     /// `Service`, or `Service.path`.
-    pub(super) fn parse(peer: &str, what: &str) -> Self {
+    pub(super) fn parse(peer: &Whom, what: &str) -> Self {
         let (service, path) = what.split_once('.').unwrap_or((what, ""));
-        Place { peer: peer.to_owned(), service: service.to_owned(), path: path.to_owned() }
+        Place { peer: peer.to_string(), service: service.to_owned(), path: path.to_owned() }
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use atoll::node::Claim;
 use atoll::proto::Phase;
 use atoll::{Id, Identity, Node};
 use atoll_signalling::{DEFAULT_PORT, Settings};
@@ -92,6 +93,9 @@ struct Ring {
     begun: Instant,
     /// How long it took until every node saw its true neighbours.
     whole: Option<Duration>,
+    /// The name that the first node is to have, and has from when it is one ring.
+    name: Option<String>,
+    claim: Option<Claim>,
 }
 
 impl Ring {
@@ -112,7 +116,7 @@ impl Ring {
         let mut nodes = Vec::new();
         for _ in 0..args.nodes {
             let identity = first.take().unwrap_or_else(Identity::generate);
-            let builder = node_args.builder(std::slice::from_ref(&door.url), identity)?;
+            let builder = node_args.builder(std::slice::from_ref(&door.url), identity, None)?;
             let node = builder.spawn().map_err(join::started)?;
             teller.follow(&node);
             offer::all(&node, Answer::Echo, &teller)?;
@@ -121,7 +125,8 @@ impl Ring {
         let url = door.url.as_str().trim_end_matches('/').to_owned();
         let network = node_args.network.clone().unwrap_or_else(|| "atoll".to_owned());
         let words = node_args.words(&[&url]);
-        Ok(Ring { nodes, happenings, url, network, words, begun, whole: None })
+        let name = args.name.clone();
+        Ok(Ring { nodes, happenings, url, network, words, begun, whole: None, name, claim: None })
     }
 
     /// Shows the ring until something fails.
@@ -197,10 +202,11 @@ impl Ring {
     /// What to type next, in another terminal.
     fn commands(&self) -> Vec<String> {
         let (program, words) = (program(), &self.words);
-        let Some(id) = self.nodes.first().map(Node::id) else { return Vec::new() };
+        let Some(first) = self.nodes.first() else { return Vec::new() };
+        let peer = self.claim.as_ref().map_or_else(|| first.id().to_string(), |claim| format!("@{}", claim.name()));
         vec![
-            format!("{program} dial {id}{words}"),
-            format!("{program} trace {id}{words}"),
+            format!("{program} dial {peer}{words}"),
+            format!("{program} trace {peer}{words}"),
             format!("{program} status{words}"),
         ]
     }
@@ -222,6 +228,10 @@ impl Ring {
         };
         if self.whole.is_none() && (0..seen.len()).all(is_right) {
             self.whole = Some(self.begun.elapsed());
+            if let (Some(name), Some(first)) = (&self.name, self.nodes.first()) {
+                let claim = first.claim(name).await;
+                self.claim = Some(claim.with_context(|| format!("the name @{name} is not to be had"))?);
+            }
         } else if self.begun.elapsed() > START_TIMEOUT && seen.iter().all(|status| status.phase == Phase::Joining) {
             anyhow::bail!("no node found a place on the ring within {} s", START_TIMEOUT.as_secs());
         }

@@ -50,6 +50,17 @@ impl Program {
         serde_json::from_str(&line).unwrap_or_default()
     }
 
+    /// The next message of this type; others are passed over.
+    fn hear_a(&mut self, kind: &str) -> Value {
+        loop {
+            let said = self.hear();
+            assert_ne!(said, Value::Null, "it ended without a {kind}");
+            if said["type"] == kind {
+                return said;
+            }
+        }
+    }
+
     fn ask(&mut self, message: Value) -> Value {
         self.say(&message);
         self.hear()
@@ -147,6 +158,96 @@ fn functions_go_from_program_to_program() {
     let ended = user.ask(json!({ "type": "cancel", "uid": 4 }));
     assert_eq!((&ended["type"], &ended["error"]["kind"]), (&json!("end"), &json!("cancelled")), "{ended}");
     assert_eq!(provider.hear(), json!({ "type": "cancel", "uid": call["uid"] }));
+}
+
+#[test]
+fn a_program_gives_and_takes_many_results_of_one_call() {
+    let up = Up::start(1, "");
+    let daemon = Daemon::start(&up.at, "");
+    let (mut provider, mut user) = (Program::attach(&daemon, "Service"), Program::attach(&daemon, "User"));
+    provider.ask(json!({ "type": "provide", "uid": 1, "body": { "count": "$0" } }));
+    let begin = |user: &mut Program, provider: &mut Program, uid: u64, window: u64| {
+        let call = json!({
+            "type": "call", "name": "Service", "fun": "count", "args": [], "uid": uid, "stream": true, "window": window,
+        });
+        user.say(&call);
+        provider.hear_a("call")
+    };
+    let call = begin(&mut user, &mut provider, 1, 1);
+    let window = call["window"].as_u64().unwrap();
+    for n in 0..window {
+        provider.say(&json!({ "type": "item", "uid": call["uid"], "value": n }));
+    }
+    assert_eq!(user.hear()["status"], "ok");
+    assert_eq!(user.hear(), json!({ "type": "item", "uid": 1, "value": 0 }));
+    // Neither takes more than it was allowed: the user's next message is the answer to this.
+    user.is_served();
+    user.say(&json!({ "type": "more", "uid": 1, "count": window }));
+    for n in 1..window {
+        assert_eq!(user.hear(), json!({ "type": "item", "uid": 1, "value": n }));
+    }
+    assert_eq!(provider.hear_a("more")["uid"], call["uid"]);
+    provider.say(&json!({ "type": "end", "uid": call["uid"], "error": { "kind": "refused", "message": "enough" } }));
+    let end = user.hear();
+    assert_eq!((&end["type"], &end["error"]["kind"]), (&json!("end"), &json!("refused")), "{end}");
+
+    // One that gives more than it was asked for has given its last.
+    let call = begin(&mut user, &mut provider, 2, 1);
+    for n in 0..2 * window + 2 {
+        provider.say(&json!({ "type": "item", "uid": call["uid"], "value": n }));
+    }
+    assert_eq!(provider.hear_a("cancel")["uid"], call["uid"]);
+    assert_eq!(user.hear()["status"], "ok");
+    user.say(&json!({ "type": "more", "uid": 2, "count": 1000 }));
+    assert_eq!(user.hear_a("end")["error"]["kind"], "too-many");
+
+    // Nobody wants more: the program is told. Asked for one result, the user gets them all in a list.
+    let call = begin(&mut user, &mut provider, 3, 1);
+    provider.say(&json!({ "type": "item", "uid": call["uid"], "value": 1 }));
+    user.say(&json!({ "type": "cancel", "uid": 3 }));
+    assert_eq!(provider.hear(), json!({ "type": "cancel", "uid": call["uid"] }));
+    user.hear_a("end");
+    user.say(&json!({ "type": "call", "name": "Service", "fun": "count", "uid": 4 }));
+    let call = provider.hear();
+    for n in 0..2 {
+        provider.say(&json!({ "type": "item", "uid": call["uid"], "value": n }));
+    }
+    provider.say(&json!({ "type": "end", "uid": call["uid"] }));
+    assert_eq!(user.hear()["ret"], json!([0, 1]));
+
+    // What is no value fails the call at once.
+    user.say(&json!({ "type": "call", "name": "Service", "fun": "count", "uid": 5 }));
+    let call = provider.hear();
+    provider.say(&json!({ "type": "response", "status": "ok", "uid": call["uid"], "ret": "$x" }));
+    assert_eq!(user.hear()["error"]["kind"], "failed");
+    provider.is_served();
+    user.is_served();
+}
+
+#[test]
+fn results_that_wait_for_a_slow_program_are_bounded() {
+    let up = Up::start(1, "");
+    let daemon = Daemon::start(&up.at, "");
+    let mut neighbour = Program::attach(&daemon, "Neighbour");
+    let body = json!({ "large": "x".repeat(7 << 20) });
+    assert_eq!(neighbour.ask(json!({ "type": "provide", "uid": 1, "body": body }))["status"], "ok");
+    let mut slow = Program::attach(&daemon, "Slow");
+    let asked = 100;
+    for uid in 0..asked {
+        slow.say(&json!({ "type": "get", "name": "Neighbour", "path": "large", "uid": uid }));
+    }
+    // Sent last, and answered when all others are waiting or refused.
+    neighbour.is_served();
+    let (mut got, mut refused) = (0, 0);
+    for _ in 0..asked {
+        match slow.hear() {
+            said if said["status"] == "ok" => got += 1,
+            said if said["error"]["kind"] == "too-many" => refused += 1,
+            said => panic!("{said}"),
+        }
+    }
+    assert!(got >= 8 && refused > 0, "{got} were answered, {refused} refused");
+    slow.is_served();
 }
 
 #[test]

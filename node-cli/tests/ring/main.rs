@@ -4,6 +4,7 @@
 
 mod door;
 mod errors;
+mod glou;
 mod objects;
 mod processes;
 mod support;

@@ -9,6 +9,9 @@ use crate::support::{Daemon, Place, Process, Up, run, soon, text};
 
 const OBJECT: &str = r#"{"a": "information here", "b": "more information here", "deep": {"x": {"n": 1}}}"#;
 
+/// The client for JavaScript.
+const JAVASCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../clients/js");
+
 /// Gives its first argument.
 const ECHO: &str = "#!/bin/sh\nsed -e 's/^.//' -e 's/.$//'\n";
 
@@ -106,6 +109,22 @@ fn without_a_daemon_commands_visit_the_ring_and_providers_join_it() {
 }
 
 #[test]
+fn a_service_is_found_by_the_name_of_its_daemon() {
+    let up = Up::start(3, "");
+    let (here, there) = (Daemon::start(&up.at, ""), Daemon::start(&up.at, "--name alice"));
+    assert_eq!(there.event["name"], "@alice");
+    let place = Place::new();
+    let (_provided, _) = provide(&place, &there.at);
+    is_used("@alice", &here.at);
+    is_used("@alice", &up.at);
+    let watching = Process::start(&format!("watch @alice ProviderServiceName.a{}", here.at));
+    assert_eq!(watching.line(), "information here");
+    let nobody = run(&format!("services @nobody --json{}", here.at));
+    let said: serde_json::Value = serde_json::from_str(&nobody.stderr).unwrap_or_default();
+    assert_eq!((nobody.code, &said["kind"]), (Some(4), &json!("no-such-peer")), "{nobody:?}");
+}
+
+#[test]
 fn a_second_program_by_the_same_name_is_refused() {
     let up = Up::start(1, "");
     let daemon = Daemon::start(&up.at, "");
@@ -120,15 +139,34 @@ fn a_second_program_by_the_same_name_is_refused() {
 
 #[test]
 fn the_javascript_client_passes_its_tests() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../clients/js");
-    let mut command = Command::new("node");
-    command
-        .args(["--test", "test/client.test.js"])
-        .current_dir(folder)
-        .env("ATOLL_NODE_CLI", env!("CARGO_BIN_EXE_node-cli"));
+    let Some(done) = in_javascript("node", &["--test", "test/client.test.js"]) else { return };
+    assert!(done.0, "{}", done.1);
+}
+
+#[test]
+fn the_types_of_the_javascript_client_are_right() {
+    let folder = std::path::Path::new(JAVASCRIPT);
+    if !folder.join("node_modules/.bin/tsc").exists() {
+        let Some(installed) = in_javascript("npm", &["ci", "--no-audit", "--no-fund"]) else { return };
+        assert!(installed.0, "the compiler of TypeScript cannot be installed: {}", installed.1);
+    }
+    let Some(checked) = in_javascript("npm", &["run", "--silent", "types"]) else { return };
+    assert!(checked.0, "{}", checked.1);
+}
+
+/// Runs a program in the folder of the client. Gives whether it went well, and what it said; `None` if there is no such program.
+fn in_javascript(program: &str, words: &[&str]) -> Option<(bool, String)> {
+    let mut command = Command::new(program);
+    command.args(words).current_dir(JAVASCRIPT).env("ATOLL_NODE_CLI", env!("CARGO_BIN_EXE_node-cli"));
     match command.output() {
-        Ok(done) => assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => eprintln!("no node: skipped"),
-        Err(error) => panic!("{error}"),
+        Ok(done) => {
+            let said = [done.stdout, done.stderr].concat();
+            Some((done.status.success(), String::from_utf8_lossy(&said).into_owned()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("no {program}: skipped");
+            None
+        }
+        Err(error) => panic!("{program}: {error}"),
     }
 }

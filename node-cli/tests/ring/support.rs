@@ -73,9 +73,31 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(words: &str) -> Self {
-        let mut child = command(words).spawn().unwrap();
+        Self::new(words, command(words).spawn().unwrap())
+    }
+
+    /// Another program; `None` if it is not on this machine.
+    pub(crate) fn of(program: &str, words: &[&str]) -> Option<Self> {
+        let mut command = Command::new(program);
+        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        match command.spawn() {
+            Ok(child) => Some(Self::new(&format!("({program})"), child)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                eprintln!("no {program}: skipped");
+                None
+            }
+            Err(error) => panic!("{program}: {error}"),
+        }
+    }
+
+    fn new(words: &str, mut child: Child) -> Self {
         let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
         Process { words: words.to_owned(), child, stdout, stderr }
+    }
+
+    /// Gives it a line.
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
     /// The next object on standard output that is this event.

@@ -45,6 +45,28 @@ fn up_is_one_ring_that_the_other_verbs_find() {
 }
 
 #[test]
+fn a_peer_with_a_name_is_found_by_it() {
+    let up = Up::start(3, "--name @first");
+    let named = Process::start(&format!("listen --json --name alice{}", up.at));
+    let id = text(&named.event("listening")["id"]);
+    for (name, id) in [("@alice", &id), ("@first", &up.ids[0])] {
+        assert_eq!(run_with(&format!("dial {name}{}", up.at), "hello").text(), "hello");
+        assert_eq!(&text(&run(&format!("status {name} --json{}", up.at)).json()[0]["id"]), id);
+        assert_eq!(&text(&run(&format!("trace {name} --json{}", up.at)).json().last().unwrap()["id"]), id);
+    }
+    let nobody = run(&format!("dial @nobody{}", up.at));
+    assert_eq!(
+        (nobody.code, nobody.stderr.contains("no node on the ring holds this name")),
+        (Some(1), true),
+        "{nobody:?}"
+    );
+    let taken = run(&format!("listen --name alice{}", up.at));
+    assert_eq!((taken.code, taken.stderr.contains("another node holds it")), (Some(1), true), "{taken:?}");
+    let word = run(&format!("dial alice{}", up.at));
+    assert_eq!((word.code, word.stderr.contains("a name begins with @")), (Some(2), true), "{word:?}");
+}
+
+#[test]
 fn up_tells_people_what_to_type_next() {
     let up = Process::start("up --door 0 --nodes 2");
     let url = up.line().strip_prefix("signalling server ").expect("the server first").to_owned();

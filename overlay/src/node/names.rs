@@ -118,6 +118,12 @@ impl Node {
         self.inner.book.find(name.strip_prefix('@').unwrap_or(name)).await
     }
 
+    /// The names that this node holds, without the `@`.
+    pub fn names(&self) -> Vec<String> {
+        let tasks = lock(&self.inner.book.shared.tasks);
+        tasks.iter().filter(|(_, held)| held.is_some()).map(|(name, _)| name.clone()).collect()
+    }
+
     /// Claims a name for as long as the node runs.
     pub(super) async fn keep_name(&self, name: &str) -> Result<(), ClaimError> {
         let claim = self.claim(name).await?;

@@ -100,7 +100,16 @@ impl Function {
 
     /// Calls it and takes its results one by one.
     pub async fn stream<T: DeserializeOwned>(&self, arguments: impl Arguments) -> Result<Results<T>, CallError> {
-        self.answer(arguments, deadline(DEFAULT_TIMEOUT)).await.map(Results::new)
+        self.stream_within(DEFAULT_TIMEOUT, arguments).await
+    }
+
+    /// The same, where the first may take so long at most.
+    pub async fn stream_within<T: DeserializeOwned>(
+        &self,
+        timeout: Duration,
+        arguments: impl Arguments,
+    ) -> Result<Results<T>, CallError> {
+        self.answer(arguments, deadline(timeout)).await.map(Results::new)
     }
 
     /// Calls it and takes the bytes that it gives, in pieces.

@@ -19,7 +19,7 @@ use crate::net::platform::{self, Instant, timeout};
 use crate::net::session::{Session, SocketError};
 
 /// How often a session with calls under way is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// After how long without a packet the peer is asked whether it is there.
 const ASK_AFTER: Duration = Duration::from_millis(900);

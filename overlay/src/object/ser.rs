@@ -88,6 +88,15 @@ impl Serializer {
     }
 }
 
+/// What is a value by itself.
+macro_rules! plain {
+    ($($method:ident: $type:ty),* $(,)?) => { $(
+        fn $method(self, value: $type) -> Result<Value, ValueError> {
+            Ok(value.into())
+        }
+    )* };
+}
+
 impl ser::Serializer for Serializer {
     type Ok = Value;
     type Error = ValueError;
@@ -99,24 +108,10 @@ impl ser::Serializer for Serializer {
     type SerializeStruct = Fields;
     type SerializeStructVariant = Fields;
 
-    fn serialize_bool(self, value: bool) -> Result<Value, ValueError> {
-        Ok(value.into())
-    }
-
-    fn serialize_i8(self, value: i8) -> Result<Value, ValueError> {
-        Ok(value.into())
-    }
-
-    fn serialize_i16(self, value: i16) -> Result<Value, ValueError> {
-        Ok(value.into())
-    }
-
-    fn serialize_i32(self, value: i32) -> Result<Value, ValueError> {
-        Ok(value.into())
-    }
-
-    fn serialize_i64(self, value: i64) -> Result<Value, ValueError> {
-        Ok(value.into())
+    plain! {
+        serialize_bool: bool, serialize_str: &str, serialize_f32: f32, serialize_f64: f64,
+        serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
+        serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64,
     }
 
     fn serialize_i128(self, value: i128) -> Result<Value, ValueError> {
@@ -127,41 +122,13 @@ impl ser::Serializer for Serializer {
         }
     }
 
-    fn serialize_u8(self, value: u8) -> Result<Value, ValueError> {
-        Ok(value.into())
-    }
-
-    fn serialize_u16(self, value: u16) -> Result<Value, ValueError> {
-        Ok(value.into())
-    }
-
-    fn serialize_u32(self, value: u32) -> Result<Value, ValueError> {
-        Ok(value.into())
-    }
-
-    fn serialize_u64(self, value: u64) -> Result<Value, ValueError> {
-        Ok(value.into())
-    }
-
     fn serialize_u128(self, value: u128) -> Result<Value, ValueError> {
         let fits = u64::try_from(value).map_err(|_| ValueError::Type(format!("{value} does not fit into 64 bits")))?;
         Ok(fits.into())
     }
 
-    fn serialize_f32(self, value: f32) -> Result<Value, ValueError> {
-        Ok(value.into())
-    }
-
-    fn serialize_f64(self, value: f64) -> Result<Value, ValueError> {
-        Ok(value.into())
-    }
-
     fn serialize_char(self, value: char) -> Result<Value, ValueError> {
         Ok(Value::Text(value.to_string()))
-    }
-
-    fn serialize_str(self, value: &str) -> Result<Value, ValueError> {
-        Ok(value.into())
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Result<Value, ValueError> {
@@ -209,7 +176,7 @@ impl ser::Serializer for Serializer {
         variant: &'static str,
         value: &T,
     ) -> Result<Value, ValueError> {
-        Ok(tagged(variant, self.inner().make(value)?))
+        Ok(tagged(Some(variant), self.inner().make(value)?))
     }
 
     fn serialize_seq(self, _length: Option<usize>) -> Result<List, ValueError> {
@@ -253,8 +220,12 @@ impl ser::Serializer for Serializer {
     }
 }
 
-fn tagged(variant: &str, value: Value) -> Value {
-    Value::Map(BTreeMap::from([(variant.to_owned(), value)]))
+/// A value of a variant is a map of it alone.
+fn tagged(variant: Option<&str>, value: Value) -> Value {
+    match variant {
+        Some(variant) => Value::Map(BTreeMap::from([(variant.to_owned(), value)])),
+        None => value,
+    }
 }
 
 /// A list that grows.
@@ -269,14 +240,6 @@ impl List {
         self.list.push(self.inner.make(value)?);
         Ok(())
     }
-
-    fn finish(self) -> Result<Value, ValueError> {
-        let list = Value::Array(self.list);
-        Ok(match self.variant {
-            Some(variant) => tagged(variant, list),
-            None => list,
-        })
-    }
 }
 
 macro_rules! list {
@@ -290,7 +253,7 @@ macro_rules! list {
             }
 
             fn end(self) -> Result<Value, ValueError> {
-                self.finish()
+                Ok(tagged(self.variant, Value::Array(self.list)))
             }
         }
     )* };
@@ -340,36 +303,29 @@ impl SerializeMap for Fields {
     }
 
     fn end(self) -> Result<Value, ValueError> {
-        let map = Value::Map(self.map);
-        Ok(match self.variant {
-            Some(variant) => tagged(variant, map),
-            None => map,
-        })
+        Ok(tagged(self.variant, Value::Map(self.map)))
     }
 }
 
-impl ser::SerializeStruct for Fields {
-    type Ok = Value;
-    type Error = ValueError;
+macro_rules! fields {
+    ($($name:ident),*) => { $(
+        impl ser::$name for Fields {
+            type Ok = Value;
+            type Error = ValueError;
 
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), ValueError> {
-        self.insert(name.to_owned(), value)
-    }
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Result<(), ValueError> {
+                self.insert(name.to_owned(), value)
+            }
 
-    fn end(self) -> Result<Value, ValueError> {
-        SerializeMap::end(self)
-    }
+            fn end(self) -> Result<Value, ValueError> {
+                SerializeMap::end(self)
+            }
+        }
+    )* };
 }
 
-impl ser::SerializeStructVariant for Fields {
-    type Ok = Value;
-    type Error = ValueError;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), ValueError> {
-        self.insert(name.to_owned(), value)
-    }
-
-    fn end(self) -> Result<Value, ValueError> {
-        SerializeMap::end(self)
-    }
-}
+fields!(SerializeStruct, SerializeStructVariant);

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use tokio::io::AsyncWriteExt;
 
 use super::access::Caller;
 use super::core::Core;
-use super::error::CallError;
+use super::error::{CallError, Failure};
 use super::function::Reply;
 use super::limits::MAX_MESSAGE;
 use super::line::{Line, RECORD, TAKEN};
@@ -126,23 +127,12 @@ impl Stream {
         }
     }
 
-    async fn items(
-        &mut self,
-        mut items: futures::stream::BoxStream<'static, Result<Value, super::Failure>>,
-    ) -> Result<(), SocketError> {
+    async fn items(&mut self, mut items: BoxStream<'static, Result<Value, Failure>>) -> Result<(), SocketError> {
         self.write(Bytes::copy_from_slice(&Kind::Items.head(0))).await?;
-        loop {
-            let item = tokio::select! {
-                biased;
-                item = items.next() => item,
-                stopped = self.writer.stopped() => return stopped,
-            };
-            match item {
-                None => return self.end(BytesMut::from(&Kind::End.head(0)[..])).await,
-                Some(Err(failure)) => return self.fail(&failure.0).await,
-                Some(Ok(item)) => self.item(&item).await?,
-            }
+        while let Some(item) = self.next(&mut items).await? {
+            self.item(&item).await?;
         }
+        Ok(())
     }
 
     async fn item(&mut self, item: &Value) -> Result<(), SocketError> {
@@ -155,28 +145,30 @@ impl Stream {
         }
     }
 
-    async fn bytes(
-        &mut self,
-        mut pieces: futures::stream::BoxStream<'static, Result<Bytes, super::Failure>>,
-    ) -> Result<(), SocketError> {
+    async fn bytes(&mut self, mut pieces: BoxStream<'static, Result<Bytes, Failure>>) -> Result<(), SocketError> {
         self.write(Bytes::copy_from_slice(&Kind::Bytes.head(0))).await?;
-        loop {
-            let piece = tokio::select! {
-                biased;
-                piece = pieces.next() => piece,
-                stopped = self.writer.stopped() => return stopped,
-            };
-            match piece {
-                None => return self.end(BytesMut::from(&Kind::End.head(0)[..])).await,
-                Some(Err(failure)) => return self.fail(&failure.0).await,
-                Some(Ok(mut piece)) => {
-                    while !piece.is_empty() {
-                        let chunk = piece.split_to(piece.len().min(CHUNK));
-                        self.chunk(chunk).await?;
-                    }
-                }
+        while let Some(mut piece) = self.next(&mut pieces).await? {
+            while !piece.is_empty() {
+                let chunk = piece.split_to(piece.len().min(CHUNK));
+                self.chunk(chunk).await?;
             }
         }
+        Ok(())
+    }
+
+    /// The next of many. After the last, and after a failure, which it tells, and when the caller wants no more: `None`.
+    async fn next<T>(&mut self, many: &mut BoxStream<'static, Result<T, Failure>>) -> Result<Option<T>, SocketError> {
+        let next = tokio::select! {
+            biased;
+            next = many.next() => next,
+            stopped = self.writer.stopped() => return stopped.map(|()| None),
+        };
+        match next {
+            Some(Ok(next)) => return Ok(Some(next)),
+            Some(Err(failure)) => self.fail(&failure.0).await?,
+            None => self.end(BytesMut::from(&Kind::End.head(0)[..])).await?,
+        }
+        Ok(None)
     }
 
     async fn chunk(&mut self, chunk: Bytes) -> Result<(), SocketError> {

@@ -1,12 +1,13 @@
 //! Setting links up under the budget: whom to ask, whom to accept, who gives way.
 //!
 //! ```text
-//! dialler                              acceptor
-//!    │ Request (role, purpose)    ──▶     │  both keep a place from here on
-//!    │      ◀──   Accept │ Refuse         │
-//!    │ Describe (offer)           ──▶     │
-//!    │      ◀──   Describe (answer)       │  the link opens; each side proves its key on it
+//! dialler                                         acceptor
+//!    │ Request (role, purpose)               ──▶     │  both keep a place from here on
+//!    │      ◀──   Describe (offer) │ Refuse          │
+//!    │ Describe (answer)                     ──▶     │  the link opens; each side proves its key on it
 //! ```
+//!
+//! The offer is the acceptance: a connection is begun only where both sides want it, and opens after a way and a half.
 //!
 //! When both dial each other at once, the node with the larger id drops its own attempt.
 
@@ -59,23 +60,8 @@ impl Proto {
         let attempt = self.rng.random();
         self.stats.dials += 1;
         let deadline = now.after(self.patience(peer));
-        let link = self.links.insert(|id| Link {
-            id,
-            peer,
-            role: Role::Member,
-            purpose,
-            dialled: true,
-            attempt,
-            route,
-            state: State::Requested,
-            since: now,
-            time: deadline,
-            member: false,
-            described: false,
-            suspect: false,
-            room: 0,
-        });
-        self.timers.at_latest(Timer::Dial, deadline);
+        let link = self.links.insert(|id| Link { dialled: true, ..Link::new(id, peer, purpose, attempt, route, now) });
+        self.await_until(link, deadline);
         self.send_step(link, Step::Request { role: self.config.role, purpose }, now);
         // Where no way leads to the peer the attempt is over already.
         self.links.get(link).is_some()
@@ -95,20 +81,26 @@ impl Proto {
         };
         let (id, state, purpose) = (link.id, link.state, link.purpose);
         match step {
-            Step::Accept if state == State::Requested => self.connect(id, true, self.patience(from), now),
             Step::Refuse { reason: _, alternatives } if state == State::Requested => {
                 self.on_refused(id, from, purpose, &alternatives, now);
             }
-            Step::Describe(description) if state == State::Connecting => {
-                // A lost description is noticed soon; only once they flow does a link get the time that it needs to open.
-                let deadline = now.after(self.config.connect_timeout);
-                if let Some(link) = self.links.get_mut(id).filter(|link| !link.described) {
-                    (link.described, link.time) = (true, deadline);
-                }
-                self.outputs.push_back(Output::Described { link: id, description });
-            }
+            Step::Describe(description) => self.on_described(id, description, now),
             _ => {}
         }
+    }
+
+    /// The other end describes itself; where it was asked for the link, it accepts by that.
+    pub(super) fn on_described(&mut self, link: LinkId, description: String, now: Time) {
+        let Some(entry) = self.links.get(link) else { return };
+        if entry.state == State::Requested {
+            self.connect(link, false);
+        }
+        // A lost description is noticed soon; only once they flow does a link get the time that it needs to open.
+        if let Some(entry) = self.links.get_mut(link).filter(|link| !link.described) {
+            entry.described = true;
+            self.await_until(link, now.after(self.config.connect_timeout));
+        }
+        self.outputs.push_back(Output::Described { link, description });
     }
 
     pub(super) fn on_request(&mut self, from: Id, route: Route, attempt: u32, role: Role, purpose: Purpose, now: Time) {
@@ -118,8 +110,9 @@ impl Proto {
                 self.probe(id, now);
                 return self.refuse(from, route, attempt, Refusal::Linked, purpose, now);
             }
-            // Both ask at once: the smaller id's request stands. One that the peer seems to have lost, or to have given up, does not.
-            let fresh = state == State::Requested && now.since(since) < self.config.request_timeout;
+            // Both ask at once: the smaller id's request stands, answered already or not, for the other may come by a longer way. One that
+            // the peer seems to have lost, or to have given up, does not.
+            let fresh = now.since(since) < self.config.request_timeout;
             if dialled && fresh && self.me < from {
                 return;
             }
@@ -140,24 +133,9 @@ impl Proto {
         }
         let patience = self.patience(from);
         self.failed.forgive(from);
-        let link = self.links.insert(|id| Link {
-            id,
-            peer: from,
-            role,
-            purpose,
-            dialled: false,
-            attempt,
-            route,
-            state: State::Connecting,
-            since: now,
-            time: now.after(patience),
-            member: false,
-            described: false,
-            suspect: false,
-            room: 0,
-        });
-        self.send_step(link, Step::Accept, now);
-        self.connect(link, false, patience, now);
+        let link = self.links.insert(|id| Link { role, ..Link::new(id, from, purpose, attempt, route, now) });
+        self.await_until(link, now.after(patience));
+        self.connect(link, true);
     }
 
     /// How long this peer may take to answer a step: twice as long after each failure, for the way to it may be slow.
@@ -165,14 +143,20 @@ impl Proto {
         self.config.request_timeout * (1 << self.failed.times(peer).min(MAX_PATIENCE))
     }
 
-    pub(super) fn connect(&mut self, link: LinkId, offers: bool, patience: Duration, now: Time) {
-        let deadline = now.after(patience);
-        let Some(entry) = self.links.get_mut(link) else { return };
-        entry.state = State::Connecting;
-        entry.time = deadline;
-        let peer = entry.peer;
-        self.timers.at_latest(Timer::Dial, deadline);
-        self.outputs.push_back(Output::Connect { link, peer, offers });
+    /// An attempt ends at this time, unless it comes further before.
+    fn await_until(&mut self, link: LinkId, deadline: Time) {
+        if let Some(entry) = self.links.get_mut(link) {
+            entry.time = deadline;
+            self.timers.at_latest(Timer::Dial, deadline);
+        }
+    }
+
+    fn connect(&mut self, link: LinkId, offers: bool) {
+        if let Some(entry) = self.links.get_mut(link) {
+            entry.state = State::Connecting;
+            let peer = entry.peer;
+            self.outputs.push_back(Output::Connect { link, peer, offers });
+        }
     }
 
     /// The link end made a description for the other end.

@@ -368,25 +368,10 @@ fn ends(fingers: usize, reach: f64) -> Vec<f64> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::testing::{NOW, asks, connecting, hears, outputs};
     use super::super::{Config, Input, LinkId, Output};
     use super::*;
-    use crate::wire::{Dial, Found, Frame, Header, Message, Neighbours, RingView, Role, Step};
-
-    const NOW: Time = Time(0);
-
-    fn outputs(proto: &mut Proto) -> Vec<Output> {
-        std::iter::from_fn(|| proto.poll_output()).collect()
-    }
-
-    fn asks(proto: &mut Proto, from: Id, attempt: u32) {
-        let step = Step::Request { role: Role::Member, purpose: Purpose::Finger };
-        proto.handle(Input::Signal { from, dial: Dial { attempt, step } }, NOW);
-    }
-
-    fn hears(proto: &mut Proto, link: LinkId, from: Id, message: Message) {
-        let frame = Frame { header: Header::new(message.kind(), from, proto.id()), message };
-        proto.handle(Input::Frame { link, frame }, NOW);
-    }
+    use crate::wire::{Dial, Found, Message, Neighbours, RingView, Role, Step};
 
     /// A node with one open link, that has just asked for a member in the row where `peer` stands.
     fn refreshing_the_row_of(peer: Id, role: Role) -> (Proto, LinkId, u32) {
@@ -396,13 +381,15 @@ mod tests {
         proto.handle(Input::Members { found: role == Role::Member, members: vec![member] }, NOW);
         for output in outputs(&mut proto) {
             let Output::Signal { dial, .. } = output else { continue };
-            proto.handle(Input::Signal { from: member, dial: Dial { step: Step::Accept, ..dial } }, NOW);
+            proto.handle(
+                Input::Signal { from: member, dial: Dial { step: Step::Describe("an offer".to_owned()), ..dial } },
+                NOW,
+            );
         }
         if role == Role::Member {
-            asks(&mut proto, member, 1);
+            asks(&mut proto, member, 1, Purpose::Finger);
         }
-        let connect = |output| if let Output::Connect { link, .. } = output { Some(link) } else { None };
-        let link = outputs(&mut proto).into_iter().find_map(connect).expect("the dial is accepted");
+        let link = connecting(&mut proto);
         proto.handle(Input::LinkUp { link, role: Role::Member }, NOW);
         hears(&mut proto, link, member, Message::Neighbours(Neighbours { member: true, room: 0, ids: [].into() }));
         let row = proto.id().row_of(peer).expect("another node");
@@ -460,7 +447,7 @@ mod tests {
         let (mut proto, link, request) = refreshing_the_row_of(peer, Role::Leaf);
         let found = Found { request, hops: 1, view: RingView::default().into() };
         hears(&mut proto, link, peer, Message::Found(found));
-        asks(&mut proto, peer, 9);
+        asks(&mut proto, peer, 9, Purpose::Finger);
         let seen = outputs(&mut proto);
         assert!(refused(&seen), "the request waits for ever: {seen:?}");
     }

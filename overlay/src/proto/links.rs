@@ -67,6 +67,26 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// A link with a member that this node has been asked for, or is about to ask for.
+    pub(super) fn new(id: LinkId, peer: Id, purpose: Purpose, attempt: u32, route: Route, now: Time) -> Self {
+        Link {
+            id,
+            peer,
+            role: Role::Member,
+            purpose,
+            dialled: false,
+            attempt,
+            route,
+            state: State::Requested,
+            since: now,
+            time: now,
+            member: false,
+            described: false,
+            suspect: false,
+            room: 0,
+        }
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.state == State::Open
     }

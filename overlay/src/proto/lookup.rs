@@ -350,12 +350,9 @@ impl Proto {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::testing::outputs;
     use crate::proto::{Config, Input};
     use crate::wire::{Dial, Neighbours, Purpose, Role, Step, kind};
-
-    fn outputs(proto: &mut Proto) -> Vec<Output> {
-        std::iter::from_fn(|| proto.poll_output()).collect()
-    }
 
     /// A member of a ring with open links to these others.
     fn member_among(others: &[Id]) -> Proto {

@@ -26,6 +26,8 @@ mod ring;
 mod route;
 mod seek;
 mod store;
+#[cfg(test)]
+mod testing;
 mod timer;
 #[cfg(feature = "model")]
 pub mod untimed;

@@ -9,6 +9,7 @@
 //! 2009). A hint is only dialled; it enters the list as any other member does, by its own view over an open link. This is what
 //! makes hundreds of nodes that start at once one ring in a few round trips, and two rings that meet one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,17 @@ const GONE_FOR: Duration = Duration::from_secs(10);
 /// Every so many checks, the signalling server is asked for members that might belong to another ring.
 const CHECKS_PER_SAMPLE: u32 = 3;
 
+/// How much of the view the neighbours have not been told of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+enum Untold {
+    #[default]
+    Nothing,
+    /// The part of the successor list that only the predecessor copies.
+    Far,
+    /// Who the nearest on either side are.
+    Near,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Ring {
     /// The nearest first, at most [`NEAR`].
@@ -49,8 +61,7 @@ pub(super) struct Ring {
     /// Nearer nodes with a link that were asked for their view since the last stabilization, at most [`NEAR`]. Asked after each view that
     /// comes, two that the successor does not know of would double the frames on their way, for ever.
     asked: Vec<Id>,
-    /// The neighbours have not been told of the present view.
-    changed: bool,
+    untold: Untold,
     /// The nearest nodes may not be those that have links.
     unsettled: bool,
     checks: u32,
@@ -82,16 +93,21 @@ impl Ring {
 
     /// The neighbours are to be told of the view, changed or not.
     pub(super) fn announce(&mut self) {
-        self.changed = true;
+        self.untold = Untold::Near;
     }
 
     pub(super) fn replace(&mut self, predecessors: Vec<Id>, successors: Vec<Id>) {
-        if *self.predecessors != predecessors || *self.successors != successors {
-            self.predecessors = predecessors.into();
-            self.successors = successors.into();
-            self.changed = true;
-            self.unsettled = true;
+        let near = |list: &[Id]| list.iter().copied().take(NEAR).collect::<Vec<_>>();
+        if *self.predecessors != predecessors || near(&self.successors) != near(&successors) {
+            self.untold = Untold::Near;
+        } else if *self.successors != successors {
+            self.untold = self.untold.max(Untold::Far);
+        } else {
+            return;
         }
+        self.predecessors = predecessors.into();
+        self.successors = successors.into();
+        self.unsettled = true;
     }
 
     #[cfg(feature = "known-bugs")]
@@ -120,7 +136,7 @@ impl Ring {
     #[cfg(feature = "model")]
     pub(super) fn hash_untimed(&self, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;
-        (&self.predecessors, &self.successors, self.changed, self.unsettled).hash(hasher);
+        (&self.predecessors, &self.successors, self.untold, self.unsettled).hash(hasher);
         (self.checks % CHECKS_PER_SAMPLE).hash(hasher);
     }
 
@@ -171,7 +187,7 @@ impl Proto {
     /// node that lives tells its successor of itself. A link that did not open is not enough, for a hop on the way may be what is dead:
     /// a node would forget living successors, in the end the last.
     fn forget_the_lost(&mut self, peer: Id, view: &RingView, now: Time) {
-        if self.failed.is_empty() {
+        if self.failed.is_empty() || self.hears_no_successor() {
             return;
         }
         let row: Vec<Id> = [peer].into_iter().chain(view.predecessors.iter().copied()).collect();
@@ -184,6 +200,12 @@ impl Proto {
             self.failed.confirm_gone(id, self.config.dead_after, now);
             self.forget_neighbour(id);
         }
+    }
+
+    /// Whether all successors with a link are silent: the ring is about to change, and what stands in the lists of others is old as well.
+    fn hears_no_successor(&self) -> bool {
+        let mut linked = self.ring.successors.iter().filter_map(|&id| self.links.open_to(id)).peekable();
+        linked.peek().is_some() && linked.all(|link| link.suspect)
     }
 
     /// No link to a neighbour opened. As a predecessor it is not needed; of a successor, the next member behind it knows whether it lives.
@@ -350,8 +372,9 @@ impl Proto {
             self.dial_nearest(now);
         }
         self.ring.hints = Vec::new();
-        if std::mem::take(&mut self.ring.changed) {
-            self.tell_ring();
+        let untold = std::mem::take(&mut self.ring.untold);
+        if untold > Untold::Nothing {
+            self.tell_ring(untold);
             self.store_on_ring_changed(now);
         }
     }
@@ -416,7 +439,7 @@ impl Proto {
         ids
     }
 
-    fn tell_ring(&mut self) {
+    fn tell_ring(&mut self, untold: Untold) {
         let now_told = (self.ring.predecessor(), self.ring.successor());
         if self.ring.told.replace(now_told) != Some(now_told) {
             self.event(Event::RingChanged { predecessor: now_told.0, successor: now_told.1 });
@@ -424,14 +447,14 @@ impl Proto {
         if self.phase != Phase::Member || !self.config.repair_at_once {
             return;
         }
-        let mut near: Vec<Id> = self.ring.close_to_home().collect();
-        near.sort_unstable();
-        near.dedup();
+        let link_to = |&peer: &Id| Some(self.links.open_to(peer)?.id);
+        let links: Vec<LinkId> = match untold {
+            Untold::Near => self.ring.close_to_home().collect::<BTreeSet<Id>>().iter().filter_map(link_to).collect(),
+            _ => self.ring.predecessors.iter().find_map(link_to).into_iter().collect(),
+        };
         let view = self.view();
-        for peer in near {
-            if let Some(link) = self.links.open_to(peer).map(|link| link.id) {
-                self.send_on(link, Message::Ring(Arc::clone(&view)));
-            }
+        for link in links {
+            self.send_on(link, Message::Ring(Arc::clone(&view)));
         }
     }
 
@@ -520,5 +543,51 @@ impl Proto {
         if self.config.tells_neighbours() {
             self.timers.at_latest(Timer::Gossip, now.after(self.config.gossip_delay));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{hears, linked, member, outputs};
+    use super::*;
+    use crate::wire::Frame;
+
+    fn view(predecessors: &[u64], successors: &[u64]) -> Message {
+        let ids = |ids: &[u64]| ids.iter().copied().map(Id::new).collect();
+        Message::Ring(Arc::new(RingView { member: true, predecessors: ids(predecessors), successors: ids(successors) }))
+    }
+
+    /// Who is told of the ring when the successor 110 of 100, which stands between 80, 90, 110 and 120, says that these follow it.
+    fn told_when_the_successor_says(successors: &[u64]) -> Vec<Id> {
+        let mut proto = member(100, 16);
+        let views =
+            [(90, view(&[80], &[100])), (110, view(&[100], &[120])), (120, view(&[110], &[])), (80, view(&[], &[90]))];
+        for (peer, view) in views {
+            let link = linked(&mut proto, Id::new(peer));
+            hears(&mut proto, link, Id::new(peer), view);
+        }
+        outputs(&mut proto);
+        let link = proto.links.open_to(Id::new(110)).expect("a link").id;
+        hears(&mut proto, link, Id::new(110), view(&[100], successors));
+        let told = |output| match output {
+            Output::Send { frame: Frame { header, message: Message::Ring(_) }, .. } => Some(header.dst),
+            _ => None,
+        };
+        outputs(&mut proto).into_iter().filter_map(told).collect()
+    }
+
+    #[test]
+    fn only_the_predecessor_hears_of_a_change_far_down_the_list() {
+        assert_eq!(told_when_the_successor_says(&[120, 130]), [Id::new(90)]);
+    }
+
+    #[test]
+    fn all_the_nearest_hear_of_a_change_among_them() {
+        assert_eq!(told_when_the_successor_says(&[115, 120]), [80, 90, 110, 120].map(Id::new));
+    }
+
+    #[test]
+    fn what_is_no_news_is_told_to_nobody() {
+        assert_eq!(told_when_the_successor_says(&[120]), []);
     }
 }

@@ -3,8 +3,8 @@
 //! ```text
 //! seeker                    owner of the point            a member with room
 //!    │ Seek (arc)      ──▶        │   passed on       ──▶       │  keeps a place
-//!    │      ◀──                 Accept                          │
-//!    │ Describe (offer), and on as for any other link: see `dial`
+//!    │      ◀──            Describe (offer)                     │
+//!    │ Describe (answer), and on as for any other link: see `dial`
 //! ```
 //!
 //! Neighbours tell each other how many links they could still accept. The owner draws among itself and its neighbours in the
@@ -13,7 +13,7 @@
 
 use rand::RngExt;
 
-use super::links::{Link, LinkId, Route, State};
+use super::links::{Link, LinkId, Route};
 use super::timer::Time;
 use super::{Output, Phase, Proto, ring};
 use crate::id::Id;
@@ -45,6 +45,10 @@ impl Proto {
             return;
         }
         if !header.flags.has(Flags::KEY) {
+            // The two have met meanwhile. A request would stand for a link that the seeker has lost; here it did not know whom it asks.
+            if self.links.to(seeker).is_some_and(|link| !link.is_open()) {
+                return self.refuse(seeker, route, attempt, Refusal::Linked, Purpose::Finger, now);
+            }
             return self.on_request(seeker, route, attempt, Role::Member, Purpose::Finger, now);
         }
         match self.draw_with_room(seeker, sought) {
@@ -89,7 +93,7 @@ impl Proto {
 
     /// Somebody answers a request for a finger that was sent to a point: the one who accepts is not known before.
     pub(super) fn on_sought(&mut self, from: Id, route: Route, attempt: u32, step: Step, now: Time) {
-        if !matches!(step, Step::Accept | Step::Refuse { .. }) {
+        if !matches!(step, Step::Describe(_) | Step::Refuse { .. }) {
             return;
         }
         let Some(index) = self.lookups.take_seek(attempt) else { return };
@@ -99,37 +103,28 @@ impl Proto {
                 self.stats.dials_failed += 1;
                 let _ = alternatives.iter().any(|&other| self.finger_alternative(other, now));
             }
-            _ => self.take_finger(index, from, route, attempt, now),
+            Step::Describe(offer) => {
+                if let Some(link) = self.take_finger(index, from, route, attempt, now) {
+                    self.on_described(link, offer, now);
+                }
+            }
+            _ => {}
         }
     }
 
-    fn take_finger(&mut self, index: usize, peer: Id, route: Route, attempt: u32, now: Time) {
+    /// Keeps a place for a finger that accepts, unless it came too late.
+    fn take_finger(&mut self, index: usize, peer: Id, route: Route, attempt: u32, now: Time) -> Option<LinkId> {
         let wanted = self.phase == Phase::Member && self.links.to(peer).is_none() && self.is_for_arc(index, peer);
         if !wanted {
-            return;
+            return None;
         }
         self.give_up_finger(index, now);
         if !self.make_room(Purpose::Finger, now) {
-            return;
+            return None;
         }
-        let link = self.links.insert(|id| Link {
-            id,
-            peer,
-            role: Role::Member,
-            purpose: Purpose::Finger,
-            dialled: true,
-            attempt,
-            route,
-            state: State::Requested,
-            since: now,
-            time: now,
-            member: false,
-            described: false,
-            suspect: false,
-            room: 0,
-        });
         self.set_finger(index, peer);
-        self.connect(link, true, self.patience(peer), now);
+        let purpose = Purpose::Finger;
+        Some(self.links.insert(|id| Link { dialled: true, ..Link::new(id, peer, purpose, attempt, route, now) }))
     }
 }
 
@@ -140,37 +135,19 @@ fn weight(room: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::super::{Config, Input};
+    use super::super::testing::{NOW, asks, hears, linked, member, outputs};
     use super::*;
     use crate::wire::Neighbours;
 
-    const NOW: Time = Time(0);
     const SEEKER: Id = Id::new(9_000);
     const ATTEMPT: u32 = 77;
 
-    fn outputs(proto: &mut Proto) -> Vec<Output> {
-        std::iter::from_fn(|| proto.poll_output()).collect()
-    }
-
-    fn hears(proto: &mut Proto, link: LinkId, from: Id, message: Message) {
-        let frame = Frame { header: Header::new(message.kind(), from, proto.id()), message };
-        proto.handle(Input::Frame { link, frame }, NOW);
-    }
-
     /// The member 100 with 6 links, linked to these members, which have so much room and these neighbours.
     fn member_among(others: &[(u64, u16, &[u64])]) -> Proto {
-        let config = Config { heartbeat_every: Duration::ZERO, ..Config::with_links(6) };
-        let mut proto = Proto::new(Id::new(100), config, 1, NOW);
-        proto.handle(Input::Members { found: true, members: Vec::new() }, NOW);
+        let mut proto = member(100, 6);
         for &(peer, room, neighbours) in others {
             let from = Id::new(peer);
-            let step = Step::Request { role: Role::Member, purpose: Purpose::Ring };
-            proto.handle(Input::Signal { from, dial: Dial { attempt: 1, step } }, NOW);
-            let connect = |output| if let Output::Connect { link, .. } = output { Some(link) } else { None };
-            let link = outputs(&mut proto).into_iter().find_map(connect).expect("the request is accepted");
-            proto.handle(Input::LinkUp { link, role: Role::Member }, NOW);
+            let link = linked(&mut proto, from);
             let ids = neighbours.iter().copied().map(Id::new).collect();
             hears(&mut proto, link, from, Message::Neighbours(Neighbours { member: true, ids, room }));
         }
@@ -223,16 +200,30 @@ mod tests {
     fn the_owner_accepts_itself_where_it_alone_has_room() {
         let mut proto = member_among(&[(200, 0, &[]), (300, 0, &[])]);
         let (to, step) = sought(&mut proto, (50, 450));
-        assert_eq!((to, step), (SEEKER, Step::Accept));
+        assert_eq!((to, step), (SEEKER, Step::Describe("an offer".to_owned())));
         assert!(proto.links.to(SEEKER).is_some(), "a place is kept");
     }
 
     #[test]
-    fn an_acceptance_that_nobody_asked_for_takes_no_place() {
+    fn a_link_that_is_on_its_way_to_the_seeker_stays_when_its_request_is_passed_on_here() {
+        let mut proto = member_among(&[(200, 30, &[])]);
+        asks(&mut proto, SEEKER, 1, Purpose::Ring);
+        let begun = proto.links.to(SEEKER).expect("accepted").id;
+        let via = Some(crate::wire::Via { to: proto.id(), answer: Id::new(200) });
+        let header = Header { via, ..Header::new(crate::wire::kind::DIAL, SEEKER, proto.id()) };
+        proto.on_seek(header, ATTEMPT, Sought { from: Id::new(50), to: Id::new(450), least: 1 }, NOW);
+        assert_eq!(proto.links.to(SEEKER).map(|link| link.id), Some(begun));
+    }
+
+    #[test]
+    fn an_offer_that_nobody_asked_for_takes_no_place() {
         let mut proto = member_among(&[(200, 0, &[])]);
         let before = proto.links_in_use();
         let over = proto.peers().next().expect("a neighbour").link;
-        for step in [Step::Accept, Step::Refuse { reason: Refusal::Full, alternatives: vec![Id::new(7)] }] {
+        for step in [
+            Step::Describe("an offer".to_owned()),
+            Step::Refuse { reason: Refusal::Full, alternatives: vec![Id::new(7)] },
+        ] {
             hears(&mut proto, over, SEEKER, Message::Dial(Dial { attempt: ATTEMPT, step }));
         }
         assert_eq!(proto.links_in_use(), before);

@@ -296,7 +296,7 @@ impl RelayFrom {
         let fits = match &dial.step {
             Step::Refuse { alternatives, .. } => alternatives.len() <= MAX_ALTERNATIVES,
             Step::Describe(description) => description.len() <= MAX_DESCRIPTION,
-            Step::Request { .. } | Step::Accept => true,
+            Step::Request { .. } => true,
             // The server relays to nodes, not to keys.
             Step::Seek { .. } => false,
         };

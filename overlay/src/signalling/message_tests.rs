@@ -65,7 +65,7 @@ fn a_step_of_dialling_is_relayed_and_one_that_is_too_large_is_none() {
         read.is_some()
     };
     let refuse = |n: usize| Step::Refuse { reason: crate::wire::Refusal::Full, alternatives: vec![Id::MAX; n] };
-    assert!(arrives(Step::Accept) && arrives(refuse(MAX_ALTERNATIVES)) && !arrives(refuse(MAX_ALTERNATIVES + 1)));
+    assert!(arrives(refuse(MAX_ALTERNATIVES)) && !arrives(refuse(MAX_ALTERNATIVES + 1)));
     let describe = |n: usize| Step::Describe("\u{1}".repeat(n));
     assert!(arrives(describe(MAX_DESCRIPTION)) && !arrives(describe(MAX_DESCRIPTION + 1)));
     let other = RelayFrom { from: Id::new(1), payload: Payload::of(&["any"]).unwrap() };

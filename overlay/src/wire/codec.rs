@@ -112,7 +112,7 @@ fn decode_body(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
             match &dial.step {
                 Step::Refuse { alternatives, .. } => at_most(alternatives.len(), MAX_ALTERNATIVES)?,
                 Step::Describe(description) => at_most(description.len(), MAX_DESCRIPTION)?,
-                Step::Request { .. } | Step::Seek { .. } | Step::Accept => {}
+                Step::Request { .. } | Step::Seek { .. } => {}
             }
             Message::Dial(dial)
         }
@@ -203,7 +203,6 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             Just(Step::Request { role: Role::Leaf, purpose: Purpose::Leaf }),
-            Just(Step::Accept),
             ids(MAX_ALTERNATIVES).prop_map(|alternatives| Step::Refuse { reason: Refusal::Full, alternatives }),
             ".{0,300}".prop_map(Step::Describe),
         ]

@@ -190,8 +190,6 @@ pub enum Step {
         /// What it wants the link for.
         purpose: Purpose,
     },
-    /// Yes: send your offer. A place is kept for a few seconds.
-    Accept,
     /// No.
     Refuse {
         /// Why not.
@@ -200,7 +198,7 @@ pub enum Step {
         alternatives: Vec<Id>,
     },
     /// An offer, an answer or a candidate, as the links of both ends understand it; at most
-    /// [`MAX_DESCRIPTION`](super::MAX_DESCRIPTION) bytes.
+    /// [`MAX_DESCRIPTION`](super::MAX_DESCRIPTION) bytes. The offer of a node that was asked for a link is its yes.
     Describe(String),
     /// May I have a link with a member between these two ids, from the first clockwise to the second? Addressed to a key: its owner
     /// passes it on to a member with room, which answers as to a [`Step::Request`] for a finger.

@@ -207,5 +207,5 @@ impl Raw {
 }
 
 pub(crate) fn accept(attempt: u32) -> Dial {
-    Dial { attempt, step: Step::Accept }
+    Dial { attempt, step: Step::Describe("candidate:".to_owned()) }
 }

@@ -41,7 +41,8 @@ const MILD_LOSS: f64 = 0.02;
 
 /// So long after a partition, its healing, or heavy loss, nodes that live are still taken for dead because of it, see
 /// [`Config::dead_after`], and lists are on their way that tell of them. Zave assumes that failures are detected without error:
-/// until then, and until the ring has a principal again, so that rings have merged, its shape is not looked at.
+/// until then, and until rings have merged and the one ring has a principal, its shape is not looked at. That it comes to
+/// that is demanded in the end.
 const DOUBT: Duration = Duration::from_secs(10);
 
 /// So long after a death it may still stand in lists, and others on their way.
@@ -266,8 +267,10 @@ impl<'a> Run<'a> {
                 let calm = self.gone.last().is_none_or(|&(at, _)| now >= at.after(REPAIR));
                 base.check(&members, calm, now)?;
             }
+            // One that founded a ring of its own meanwhile leaves nobody out, for its list is empty.
+            let merged = || !principals(&members).is_empty() && members.rings().len() == 1;
             let doubt = self.doubt[usize::from(group)];
-            if doubt.is_some_and(|since| now < since.after(DOUBT) || principals(&members).is_empty()) {
+            if doubt.is_some_and(|since| now < since.after(DOUBT) || !merged()) {
                 continue;
             }
             invariant::check_always(&members, 1)?;

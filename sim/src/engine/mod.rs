@@ -2,6 +2,8 @@
 //!
 //! One run is one thread: what happens follows from the seed and the calls alone, and [`World::trace_hash`] says so in a number.
 
+mod event;
+mod happening;
 mod network;
 mod routes;
 mod server;
@@ -13,7 +15,8 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub use happening::{Counts, Fate, Happening, Sabotage, Watch};
 pub use network::{Latency, Network};
 pub use routes::Routes;
 pub use wheel::Wheel;
-pub use world::{Counts, Fate, Happening, Node, Sabotage, TICK, Watch, World};
+pub use world::{Node, TICK, World};

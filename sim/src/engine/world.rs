@@ -1,23 +1,27 @@
 //! The nodes, the network between them, the signalling server, and the loop that lets them run.
 
+mod setup;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use atoll::id::Id;
-use atoll::proto::{Answer, Config, Event as RingEvent, Hop, Input, LinkId, Output, Phase, Proto, Time, Token};
-use atoll::wire::{Dial, Frame, Message, Role, kind};
+use atoll::proto::{Config, Event as RingEvent, Hop, Input, LinkId, Output, Phase, Proto, Time, Token};
+use atoll::wire::{Frame, Message, Role, kind};
 use bytes::Bytes;
 use prefetch_index::prefetch_index;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
+use super::event::{Event, What};
+use super::happening::{Counts, Fate, Happening, Sabotage, Watch};
 use super::network::{Network, Place};
-use super::server::{Introduction, Server};
+use super::server::Server;
 use super::trace::Trace;
 use super::wheel::Wheel;
-use super::wires::{Wire, Wires};
+use super::wires::Wires;
 
 /// Microseconds in a tick, as a power of two.
 const TICK_BITS: u32 = 6;
@@ -25,48 +29,13 @@ const TICK_BITS: u32 = 6;
 /// The resolution of the virtual clock: what happens within one tick happens at once, in the order in which it was caused.
 pub const TICK: Duration = Duration::from_micros(1 << TICK_BITS);
 
-/// How many events ahead the caches are told of a node, and how many of its tables.
+/// How many events ahead the caches are told of the event itself, how many of its node, and how many of that one's tables.
+const FARTHEST_AHEAD: usize = 40;
 const FAR_AHEAD: usize = 24;
 const AHEAD: usize = 12;
 
 /// No tick: the node waits for nothing.
 const NEVER: u64 = u64::MAX;
-
-/// What is still to happen to a node.
-#[derive(Debug)]
-enum What {
-    /// From a node of this group.
-    Frame {
-        group: u8,
-        link: LinkId,
-        frame: Frame,
-    },
-    Signal {
-        from: Id,
-        dial: Box<Dial>,
-    },
-    NotDelivered {
-        to: Id,
-    },
-    AskServer,
-    Members {
-        found: bool,
-        members: Vec<Id>,
-    },
-    LinkUp {
-        link: LinkId,
-    },
-    LinkDown {
-        link: LinkId,
-    },
-    Wake,
-}
-
-#[derive(Debug)]
-struct Event {
-    node: u32,
-    what: What,
-}
 
 /// One node and its surroundings.
 #[derive(Debug)]
@@ -94,99 +63,6 @@ impl Node {
     pub fn is_member(&self) -> bool {
         self.alive && self.proto.phase() == Phase::Member
     }
-}
-
-/// What of the nodes' doings is written down in [`World::happened`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Watch {
-    /// Answers to lookups and traces, packets and reports that nobody could be reached.
-    pub answers: bool,
-    /// What nodes tell of the ring.
-    pub events: bool,
-    /// Frames to nodes that are dead.
-    pub dead_contacts: bool,
-}
-
-/// Judges the frames that nodes are about to send: given the index of the sender, and the frame.
-pub type Sabotage = Box<dyn FnMut(usize, &Frame) -> Fate + Send>;
-
-/// What becomes of a frame that a node is about to send.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fate {
-    /// It goes where it should.
-    #[default]
-    Goes,
-    /// It goes nowhere.
-    Dropped,
-    /// It goes over another of the sender's links, drawn at random; nowhere, where there is no other.
-    Astray,
-}
-
-/// Something that a node handed to its application.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Happening {
-    /// The answer to a request.
-    Answer {
-        /// The node.
-        node: usize,
-        /// The token of the request.
-        token: u64,
-        /// The answer.
-        answer: Answer,
-    },
-    /// A packet arrived.
-    Packet {
-        /// The node.
-        node: usize,
-        /// Who sent it.
-        from: Id,
-        /// The packet.
-        packet: Bytes,
-    },
-    /// A packet could not be delivered.
-    Unreachable {
-        /// The node that sent it.
-        node: usize,
-        /// To whom.
-        peer: Id,
-        /// Whether nobody holds that id.
-        nobody: bool,
-    },
-    /// Something about the ring.
-    Event {
-        /// The node.
-        node: usize,
-        /// What it told.
-        event: RingEvent,
-    },
-    /// A node sent a frame over a link whose other end is dead: it does not know that yet.
-    DeadContact {
-        /// The node.
-        node: usize,
-        /// The kind of the frame.
-        kind: u8,
-        /// Whose frame it is.
-        src: Id,
-        /// Where it should go.
-        dst: Id,
-    },
-}
-
-/// How much has happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Inputs that nodes took: frames, timers, links that opened or closed, answers of the signalling server.
-    pub events: u64,
-    /// Frames sent over links.
-    pub frames: u64,
-    /// Frames and signalling messages that were lost.
-    pub lost: u64,
-    /// Messages by the signalling server.
-    pub signals: u64,
-    /// Links that opened.
-    pub links: u64,
-    /// The most links that a node had in use at any step, where [`World::audit`] is set.
-    pub most_links: usize,
 }
 
 /// The nodes, the network between them, and the signalling server.
@@ -446,6 +322,9 @@ impl World {
 
     /// Has the caches fetch what events that come soon will need: see [`Proto::prefetch`].
     fn look_ahead(&self) {
+        if let Some(event) = self.wheel.ahead(FARTHEST_AHEAD) {
+            prefetch_index(from_ref(event), 0);
+        }
         if let Some(event) = self.wheel.ahead(FAR_AHEAD) {
             let node = &self.nodes[event.node as usize];
             prefetch_index(from_ref(&node.alive), 0);
@@ -458,6 +337,9 @@ impl World {
             let node = &self.nodes[*node as usize];
             node.wires.prefetch(*link);
             node.proto.prefetch_tables(*link, frame.header.kind < kind::FIRST_ROUTED);
+            if let Message::Neighbours(neighbours) = &frame.message {
+                prefetch_index(&neighbours.ids, 0);
+            }
         }
     }
 
@@ -528,7 +410,7 @@ impl World {
         if !self.nodes[at].alive {
             return;
         }
-        self.note_in_trace(&event);
+        event.note(self.tick, &mut self.trace);
         match event.what {
             What::Frame { group, link, frame } if group == self.nodes[at].group => self.arrive(at, link, frame),
             What::Frame { .. } => self.counts.lost += 1,
@@ -567,26 +449,6 @@ impl World {
         }
     }
 
-    fn note_in_trace(&mut self, event: &Event) {
-        let about = match &event.what {
-            What::Frame { link, frame, .. } => {
-                let header = &frame.header;
-                self.trace.note(header.dst.number() << 16 | u64::from(header.kind) << 8 | u64::from(header.ttl));
-                self.trace.note(header.src.number() << 16 | u64::from(link.0 & 0xffff));
-                0
-            }
-            What::Signal { from, .. } => from.number() << 8 | 1,
-            What::NotDelivered { to } => to.number() << 8 | 2,
-            What::AskServer => 3,
-            What::Members { members, .. } => members.first().map_or(0, |id| id.number()) << 8 | 4,
-            What::LinkUp { link } => u64::from(link.0) << 8 | 5,
-            What::LinkDown { link } => u64::from(link.0) << 8 | 6,
-            What::Wake => 7,
-        };
-        self.trace.note(self.tick);
-        self.trace.note(about << 32 ^ u64::from(event.node));
-    }
-
     fn wake(&mut self, at: usize) {
         let now = self.now();
         let node = &mut self.nodes[at];
@@ -605,15 +467,6 @@ impl World {
         self.drain(at);
     }
 
-    fn open(&mut self, at: usize, link: LinkId) {
-        let wire = self.nodes[at].wires.get_mut(link).map(|wire| *wire);
-        if let Some(wire) = wire {
-            self.counts.links += 1;
-            let role = self.nodes[wire.peer as usize].proto.config().role;
-            self.input(at, Input::LinkUp { link, role });
-        }
-    }
-
     /// Carries out what a node wants done.
     fn drain(&mut self, at: usize) {
         self.touched = at as u32;
@@ -625,7 +478,7 @@ impl World {
                     let wait = self.latency_to_server(at);
                     self.later(wait, at, What::AskServer);
                 }
-                Output::Connect { link, offers: true, .. } => self.describe_end(at, link, 'o', link),
+                Output::Connect { link, offers: true, .. } => self.describe_end(at, link, 'o'),
                 Output::Connect { .. } => {}
                 Output::Described { link, description } => self.described(at, link, &description),
                 Output::Close { link } => self.close(at, link),
@@ -710,97 +563,6 @@ impl World {
         }
         let what = What::Frame { group: self.nodes[at].group, link: wire.peer_link, frame };
         self.wheel.push(arrival, Event { node: wire.peer, what });
-    }
-
-    /// Has the signalling server relay a step of a dial.
-    fn signal(&mut self, at: usize, to: Id, dial: Dial) {
-        if !self.server_up || self.nodes[at].group != 0 {
-            return;
-        }
-        self.counts.signals += 1;
-        let there = self.latency_to_server(at);
-        let Some(peer) = self.find(to).filter(|&peer| self.nodes[peer].is_running()) else {
-            return self.later(there * 2, at, What::NotDelivered { to });
-        };
-        if self.nodes[peer].group != 0 || self.loses() {
-            self.counts.lost += 1;
-            return;
-        }
-        let from = self.nodes[at].proto.id();
-        let back = self.latency_to_server(peer);
-        self.later(there + back, peer, What::Signal { from, dial: Box::new(dial) });
-    }
-
-    /// The signalling server names members, or appoints the founder.
-    fn introduce(&mut self, at: usize) {
-        if !self.server_up || self.nodes[at].group != 0 {
-            return;
-        }
-        self.counts.signals += 1;
-        let may_found = self.nodes[at].proto.config().role == Role::Member;
-        let nodes = &self.nodes;
-        let reachable = |node: u32| nodes[node as usize].is_running() && nodes[node as usize].group == 0;
-        let introduction =
-            self.server.introduce(at as u32, self.nodes[at].proto.id(), may_found, reachable, &mut self.rng);
-        let members = match &introduction {
-            Introduction::Members(members) => members.iter().map(|&at| self.nodes[at as usize].proto.id()).collect(),
-            _ => Vec::new(),
-        };
-        let found = matches!(introduction, Introduction::Found);
-        let wait = self.latency_to_server(at);
-        self.later(wait, at, What::Members { found, members });
-    }
-
-    /// One end of a link being set up describes itself: by its node and by the number that the node gave the link.
-    fn describe_end(&mut self, at: usize, link: LinkId, kind: char, own: LinkId) {
-        let description = format!("{kind} {at} {}", own.0);
-        self.feed(at, Input::Describe { link, description });
-    }
-
-    /// An offer or an answer has arrived; with the answer both ends open.
-    fn described(&mut self, at: usize, link: LinkId, description: &str) {
-        let mut words = description.split(' ');
-        let kind = words.next();
-        let mut number = || words.next().and_then(|word| word.parse::<u32>().ok());
-        let (Some(peer), Some(peer_link)) = (number(), number().map(LinkId)) else { return };
-        if kind == Some("o") {
-            return self.describe_end(at, link, 'a', link);
-        }
-        let other = peer as usize;
-        if !self.nodes[other].alive || !self.reachable(at, other) {
-            return;
-        }
-        let setup = self.network.link_setup;
-        // The other end may have given up since it described itself.
-        if !self.nodes[other].proto.holds(peer_link) {
-            return self.later(setup, at, What::LinkDown { link });
-        }
-        if self.network.failing_links > 0.0 && self.rng.random_bool(self.network.failing_links) {
-            self.later(setup, at, What::LinkDown { link });
-            return self.later(setup, other, What::LinkDown { link: peer_link });
-        }
-        self.nodes[at].wires.insert(Wire { link, peer, peer_link, last_arrival: 0 });
-        self.nodes[other].wires.insert(Wire { link: peer_link, peer: at as u32, peer_link: link, last_arrival: 0 });
-        self.later(setup, at, What::LinkUp { link });
-        self.later(setup, other, What::LinkUp { link: peer_link });
-    }
-
-    /// A node closes its end: the other hears of it after all that was sent before.
-    fn close(&mut self, at: usize, link: LinkId) {
-        let Some(wire) = self.nodes[at].wires.remove(link) else { return };
-        let peer = wire.peer as usize;
-        if self.reachable(at, peer) {
-            let high = self.tick_after(self.network.latency.high() + self.network.slowness);
-            let usual = match self.network.latency.varies() {
-                true => high,
-                false => {
-                    let latency = self.latency(at, peer);
-                    self.tick_after(latency)
-                }
-            };
-            let arrival = usual.max(wire.last_arrival);
-            self.wheel.push(arrival, Event { node: wire.peer, what: What::LinkDown { link: wire.peer_link } });
-        }
     }
 
     fn reachable(&self, a: usize, b: usize) -> bool {

@@ -110,7 +110,6 @@ impl Rules {
             Message::Dial(dial) => match &dial.step {
                 Step::Seek { .. } => format!("Seek from {from}"),
                 Step::Request { purpose, .. } => format!("Dial from {from}: request for {purpose:?}"),
-                Step::Accept => format!("Dial from {from}: accept"),
                 Step::Refuse { reason, .. } => format!("Dial from {from}: refuse, {reason:?}"),
                 Step::Describe(_) => format!("Dial from {from}: describe"),
             },

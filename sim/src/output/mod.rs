@@ -124,6 +124,8 @@ pub struct Cost {
     pub seconds: f64,
     /// Inputs that nodes took.
     pub events: u64,
+    /// The most memory that the process had at one time, in bytes, where the system tells.
+    pub peak_memory: Option<u64>,
 }
 
 /// A picture.

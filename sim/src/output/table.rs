@@ -41,11 +41,13 @@ pub(super) fn render(report: &Report) -> String {
     let cost = report.cost;
     let rate = cost.events as f64 / cost.seconds.max(1e-3);
     if cost.events > 0 {
+        let memory = cost.peak_memory.map(|bytes| format!(", {:.1} GB of memory", bytes as f64 / 1e9));
         text += &format!(
-            "{} events in {:.1} s, {} a second; atoll-sim {}\n",
+            "{} events in {:.1} s, {} a second{}; atoll-sim {}\n",
             grouped(cost.events),
             cost.seconds,
             grouped(rate as u64),
+            memory.unwrap_or_default(),
             report.origin.version
         );
     }

@@ -11,7 +11,7 @@ fn report() -> Report {
         settings: vec![Chosen { name: "seed".to_owned(), value: "7".to_owned(), default: true }],
         repeat: "sim hops --seed=7".to_owned(),
     };
-    report.cost = Cost { seconds: 2.0, events: 3_000_000 };
+    report.cost = Cost { seconds: 2.0, events: 3_000_000, peak_memory: Some(7_000_000_000) };
     report.figures.push(Figure::Plot(plot()));
     report
 }
@@ -51,8 +51,16 @@ impl Drop for Folder {
 #[test]
 fn the_table_says_how_to_repeat_the_run() {
     let text = report().to_table();
-    for part in ["1,000", "3.28", "10,000", " - ", "1,500,000 a second", "atoll-sim 1.2.3", "again: sim hops --seed=7"]
-    {
+    for part in [
+        "1,000",
+        "3.28",
+        "10,000",
+        " - ",
+        "1,500,000 a second",
+        "7.0 GB of memory",
+        "atoll-sim 1.2.3",
+        "again: sim hops --seed=7",
+    ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
     assert!(!text.contains("INTERRUPTED"), "{text}");

@@ -8,6 +8,7 @@ use atoll::proto::Config;
 use super::Wrong;
 use super::values::{self, Latency, Notice};
 use crate::engine;
+use crate::machine;
 
 /// Memory of one simulated node, all in all, in bytes: what a run is refused by when the machine has too little.
 pub const NODE_BYTES: u64 = 8 * 1024;
@@ -89,7 +90,7 @@ pub struct Protocol {
     /// How often a node checks by a lookup that it has its place in the one ring (5s; relaxed 60s).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub check_every: Option<Duration>,
-    /// How long changes of the neighbours are gathered before they are told (50ms; relaxed 1s).
+    /// How long changes of the neighbours are gathered before they are told (50ms; relaxed 10s).
     #[arg(long, value_name = "WAIT", value_parser = values::wait)]
     pub gossip_delay: Option<Duration>,
     /// A link that was silent for so long is asked for a sign of life; 0 turns it off (1s; relaxed 0).
@@ -257,7 +258,7 @@ fn relax(config: &mut Config) {
     let s = Duration::from_secs;
     config.stabilize_every = s(30);
     config.check_every = s(60);
-    config.gossip_delay = s(5);
+    config.gossip_delay = s(10);
     config.heartbeat_every = Duration::ZERO;
     config.request_timeout = s(10);
     config.connect_timeout = s(20);
@@ -298,7 +299,7 @@ impl From<Latency> for engine::Latency {
 ///
 /// [`Wrong`], naming the setting `nodes`.
 pub fn check_memory(nodes: usize) -> Result<(), Wrong> {
-    match available_memory() {
+    match machine::available_memory() {
         Some(available) => fits(nodes, available),
         None => Ok(()),
     }
@@ -319,12 +320,4 @@ pub(super) fn fits(nodes: usize, available: u64) -> Result<(), Wrong> {
 
 fn gigabytes(bytes: u64) -> String {
     format!("{:.1} GB", bytes as f64 / 1e9)
-}
-
-/// What the machine can give without swapping, in bytes. Where that is not known, nothing is refused.
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }

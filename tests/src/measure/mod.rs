@@ -2,11 +2,13 @@
 
 pub mod child;
 mod children;
+mod daemon;
 mod faults;
 mod kills;
 mod link;
 mod memory;
 mod objects;
+mod pair;
 mod process;
 mod raw;
 mod report;
@@ -30,7 +32,7 @@ pub enum Group {
     Link,
     /// Sockets over one and more links beside a plain data channel.
     Session,
-    /// Calls of objects beside sockets and a plain data channel; large results; remote functions; many callers.
+    /// Calls of objects beside sockets and a plain data channel; large results; remote functions; many callers; through daemons.
     Objects,
     /// The signalling server: memory of idle connections, registering, relaying.
     Signalling,

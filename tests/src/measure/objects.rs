@@ -17,8 +17,8 @@ use futures::{StreamExt, stream};
 
 use super::child::NodeOptions;
 use super::children::{NodeProcess, await_ring};
+use super::pair::Pair;
 use super::process::own_memory;
-use super::raw::RawEnd;
 use super::report::{Figure, Report};
 use super::samples::Samples;
 use super::services;
@@ -64,13 +64,14 @@ const LONGEST: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) async fn measure(report: &mut Report) -> anyhow::Result<()> {
-    in_one_process(report).await?;
-    in_two_processes(report).await?;
+    over_one_link(report, Pair::in_one_process().await?).await?;
+    over_one_link(report, Pair::in_two_processes().await?).await?;
     over_several_links(report).await?;
     large_results(report).await?;
     functions_come_and_go(report).await?;
     many_callers(report).await?;
-    where_the_time_goes(report).await
+    where_the_time_goes(report).await?;
+    super::daemon::measure(report).await
 }
 
 /// What the measured nodes provide.
@@ -140,35 +141,8 @@ async fn calls_a_second(remote: &Remote, count: usize, in_flight: usize) -> anyh
     Ok(count as f64 / begun.elapsed().as_secs_f64())
 }
 
-async fn in_one_process(report: &mut Report) -> anyhow::Result<()> {
-    let server = TestServer::start().await;
-    let nodes = [server.node().start().await?, server.node().start().await?];
-    services::serve(nodes[1].sessions())?;
-    nodes[1].provide(SERVICE, object())?;
-    await_one_ring(&nodes, PATIENCE).await.map_err(anyhow::Error::msg)?;
-    let raw = RawEnd::served().await?;
-    over_one_link(report, "one process", &raw, &nodes[0], nodes[1].id()).await?;
-    raw.close().await;
-    close(&nodes).await;
-    Ok(())
-}
-
-/// The provider, and the far end of the plain channel, in another process.
-async fn in_two_processes(report: &mut Report) -> anyhow::Result<()> {
-    let server = TestServer::start().await;
-    let far = [NodeProcess::start(&NodeOptions::new(&server.url))?];
-    let peer = await_ring(&far, PATIENCE).await?[0].id;
-    let node = server.node().start().await?;
-    let (raw, offer) = RawEnd::offer().await?;
-    raw.accept(&far[0].raw(offer).await?).await?;
-    raw.opened().await?;
-    over_one_link(report, "two processes", &raw, &node, peer).await?;
-    raw.close().await;
-    node.close().await;
-    Ok(())
-}
-
-async fn over_one_link(report: &mut Report, what: &str, raw: &RawEnd, node: &Node, peer: Id) -> anyhow::Result<()> {
+async fn over_one_link(report: &mut Report, pair: Pair) -> anyhow::Result<()> {
+    let (what, raw, node, peer) = (pair.what, &pair.raw, &pair.node, pair.peer);
     report.progress(&format!("calls over one link, {what}"));
     let remote = remote(node.objects(), peer);
     let [mut raw_times, mut times, mut trips, mut dials] = [const { Samples::new() }; 4];
@@ -201,6 +175,7 @@ async fn over_one_link(report: &mut Report, what: &str, raw: &RawEnd, node: &Nod
         let figure = Figure::new(format!("{what}: {name}, p50"), samples.median() * 1e6, "µs");
         report.add(figure.with_number("times_plain", samples.median() / raw_p50));
     }
+    pair.close().await;
     Ok(())
 }
 

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use atoll::net::session::Settings;
 use atoll::net::session::memory::{Conditions, MemoryRing};
-use atoll::net::session::{Sessions, Settings};
-use atoll::{Id, Identity, Node};
+use atoll::{Identity, Node};
 
-use super::child::NodeOptions;
-use super::children::{NodeProcess, await_ring};
+use super::pair::Pair;
 use super::raw::RawEnd;
 use super::report::{Figure, Report};
 use super::samples::Samples;
@@ -40,40 +39,14 @@ const LONGEST: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) async fn measure(report: &mut Report) -> anyhow::Result<()> {
-    in_one_process(report).await?;
-    in_two_processes(report).await?;
+    over_one_link(report, Pair::in_one_process().await?).await?;
+    over_one_link(report, Pair::in_two_processes().await?).await?;
     over_several_links(report).await?;
     without_webrtc(report).await
 }
 
-async fn in_one_process(report: &mut Report) -> anyhow::Result<()> {
-    let server = TestServer::start().await;
-    let nodes = [server.node().start().await?, server.node().start().await?];
-    services::serve(nodes[1].sessions())?;
-    await_one_ring(&nodes, PATIENCE).await.map_err(anyhow::Error::msg)?;
-    let raw = RawEnd::served().await?;
-    over_one_link(report, "one process", &raw, nodes[0].sessions(), nodes[1].id()).await?;
-    raw.close().await;
-    close(&nodes).await;
-    Ok(())
-}
-
-/// The far ends of both, the socket and the plain channel, in another process.
-async fn in_two_processes(report: &mut Report) -> anyhow::Result<()> {
-    let server = TestServer::start().await;
-    let far = [NodeProcess::start(&NodeOptions::new(&server.url))?];
-    let peer = await_ring(&far, PATIENCE).await?[0].id;
-    let node = server.node().start().await?;
-    let (raw, offer) = RawEnd::offer().await?;
-    raw.accept(&far[0].raw(offer).await?).await?;
-    raw.opened().await?;
-    over_one_link(report, "two processes", &raw, node.sessions(), peer).await?;
-    raw.close().await;
-    node.close().await;
-    Ok(())
-}
-
-async fn over_one_link(report: &mut Report, what: &str, raw: &RawEnd, node: &Sessions, peer: Id) -> anyhow::Result<()> {
+async fn over_one_link(report: &mut Report, pair: Pair) -> anyhow::Result<()> {
+    let (what, raw, node, peer) = (pair.what, &pair.raw, pair.node.sessions(), pair.peer);
     report.progress(&format!("calls over one link, {what}"));
     let (mut raw_times, mut calls, mut trips) = (Samples::default(), Samples::default(), Samples::default());
     for round in 0..=ROUNDS {
@@ -113,6 +86,7 @@ async fn over_one_link(report: &mut Report, what: &str, raw: &RawEnd, node: &Ses
         figure.with_number("stream_best", mebibytes(rates.max())).with_number("plain_best", mebibytes(raw_rates.max()));
     let figure = figure.with_number("plain_MiB_s", mebibytes(raw_rates.median()));
     report.add(figure.with("bytes_a_round", STREAM));
+    pair.close().await;
     Ok(())
 }
 

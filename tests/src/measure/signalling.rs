@@ -110,7 +110,7 @@ impl Client {
 }
 
 async fn relay(mut near: Client, mut far: Client) -> anyhow::Result<Samples> {
-    let step = Dial { attempt: 1, step: Step::Accept };
+    let step = Dial { attempt: 1, step: Step::Describe("candidate:".to_owned()) };
     let (there, back) = (RelayTo::dial(far.identity.id(), &step), RelayTo::dial(near.identity.id(), &step));
     let (there, back) = (NodeMessage::Relay(there), NodeMessage::Relay(back));
     tokio::spawn(async move { while far.relayed().await.is_ok() && far.write(&back).await.is_ok() {} });

@@ -2,10 +2,11 @@
 //!
 //! Each comes from a run of a scenario, as on the command line of `sim`; what it was measured with names the command.
 
-use ::sim::{cli, output};
-use anyhow::{Context, bail};
+use std::process::Stdio;
 
-use super::process;
+use anyhow::{Context, bail};
+use serde_json::Value;
+
 use super::report::{Figure, Report};
 
 /// Lookups of one ring whose hops are counted.
@@ -34,6 +35,9 @@ const WAYS: [Ways; 4] = [
     Ways { nodes: LARGEST, mean: 8.7, stretch: 7.4, p99: 14.0, rich: Some(5.6) },
 ];
 
+/// Random scenarios that are checked.
+const CHECKED: u64 = 10_000;
+
 /// How far the mean paths of the classic mode may be from the paper's, in per cent.
 const CLASSIC_WITHIN: f64 = 5.0;
 
@@ -49,13 +53,13 @@ pub(super) async fn measure(report: &mut Report) -> anyhow::Result<()> {
     attack(report, 10_000, 99.5).await?;
     classic_paths(report).await?;
     classic_load(report).await?;
-    churn(report, "0.05,0.2,0.4").await
+    churn(report, "0.05,0.2,0.4").await?;
+    check(report).await
 }
 
 /// The rest: rings of 100,000 and 1,000,000 nodes, and all the paper's rates of churn.
 pub(super) async fn measure_large(report: &mut Report) -> anyhow::Result<()> {
-    // The largest first: memory that was used before would not be counted.
-    for ways in WAYS[2..].iter().rev() {
+    for ways in &WAYS[2..] {
         hops(report, ways).await?;
         rich(report, ways).await?;
     }
@@ -69,20 +73,17 @@ pub(super) async fn measure_large(report: &mut Report) -> anyhow::Result<()> {
 async fn hops(report: &mut Report, ways: &Ways) -> anyhow::Result<()> {
     let nodes = ways.nodes;
     let lookups = if nodes == LARGEST { MANY_LOOKUPS } else { LOOKUPS };
-    let before = process::own_memory()?.resident;
-    process::forget_peak()?;
     let run = simulate(report, &format!("hops --nodes {nodes} --lookups {lookups} --jobs 1")).await?;
-    let peak = process::own_peak()?;
     let named = |what: &str| format!("{nodes} nodes, 16 links: {what}");
     let delivered = run.number("delivered")?;
     let mean = Figure::new(named("mean hops"), run.number("mean")?, "hops").at_most(ways.mean);
     report.add(run.with(mean).with("stretch", ways.stretch).with_number("delivered", delivered));
     report.add(run.with(Figure::new(named("p99 hops"), run.number("p99")?, "hops").at_most(ways.p99)));
     if nodes == LARGEST {
-        let bytes = peak.saturating_sub(before) as f64 / nodes as f64;
+        let bytes = run.cost("peak_memory")? / nodes as f64;
         let memory = Figure::new(named("memory in all"), bytes, "B a node").at_most(8192.0);
         report.add(run.with(memory).with_number("tables", run.number("memory")?));
-        let (seconds, events) = (run.0.cost.seconds, run.0.cost.events as f64);
+        let (seconds, events) = (run.cost("seconds")?, run.cost("events")?);
         report.add(run.with(Figure::new(named("protocol events"), events / seconds, "a second").at_least(1e6)));
         let whole = Figure::new(named(&format!("the whole run with {lookups} lookups")), seconds / 60.0, "min");
         report.add(run.with(whole.at_most(10.0)));
@@ -125,7 +126,7 @@ async fn attack(report: &mut Report, nodes: usize, target: f64) -> anyhow::Resul
 
 async fn classic_paths(report: &mut Report) -> anyhow::Result<()> {
     let run = simulate(report, "fail --protocol chord --nodes 1000 --runs 5 --jobs 1").await?;
-    for row in 0..run.0.rows.len() {
+    for row in 0..run.rows() {
         let number = |column: &str| run.at(row, column);
         let dead = number("dead")?;
         let name = format!("classic Chord, {dead:.0} % dead: mean path beside the paper's");
@@ -157,7 +158,7 @@ async fn churn(report: &mut Report, rates: &str) -> anyhow::Result<()> {
     let words = format!("churn --nodes 1000 --rate {rates} --stabilize-every 30s --lookup-rate 10 --jobs 1");
     let run = simulate(report, &words).await?;
     // Atoll and Chord take turns.
-    for row in (0..run.0.rows.len().saturating_sub(1)).step_by(2) {
+    for row in (0..run.rows().saturating_sub(1)).step_by(2) {
         let (atoll, chord) = (|column: &str| run.at(row, column), |column: &str| run.at(row + 1, column));
         let name = format!("churn at {} a second: failed lookups beside classic Chord's", atoll("rate")?);
         // Where nobody fails, Atoll cannot be better.
@@ -168,33 +169,65 @@ async fn churn(report: &mut Report, rates: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a scenario has found, and the command.
-struct Found(output::Report);
+/// Random scenarios with the invariants checked after every event: as many as a nightly run has.
+async fn check(report: &mut Report) -> anyhow::Result<()> {
+    let outcome = sim(report, &format!("check --seeds {CHECKED}")).await?;
+    let number = |what: &str| outcome.0[what].as_f64().with_context(|| format!("sim check did not say its {what}"));
+    let figure = Figure::new("sim check: scenarios in which no invariant was broken", number("run")?, "");
+    let figure = figure.at_least(CHECKED as f64).with_number("virtual hours", number("virtual_seconds")? / 3600.0);
+    let figure = figure.with_number("events", number("events")?).with_number("seconds", number("seconds")?);
+    report.add(outcome.with(figure.with_number("slowest convergence, s", number("slowest_convergence")?)));
+    Ok(())
+}
+
+/// What the program printed, as JSON.
+struct Found(Value);
 
 impl Found {
+    fn rows(&self) -> usize {
+        self.0["rows"].as_array().map_or(0, Vec::len)
+    }
+
     fn number(&self, column: &str) -> anyhow::Result<f64> {
         self.at(0, column)
     }
 
     fn at(&self, row: usize, column: &str) -> anyhow::Result<f64> {
-        let number = self.0.numbers(column).get(row).copied().flatten();
-        number.with_context(|| format!("{} gave no {column}", self.0.origin.repeat))
+        self.0["rows"][row][column].as_f64().with_context(|| format!("{} gave no {column}", self.command()))
+    }
+
+    fn cost(&self, what: &str) -> anyhow::Result<f64> {
+        self.0["cost"][what].as_f64().with_context(|| format!("{} did not say its {what}", self.command()))
+    }
+
+    fn command(&self) -> &str {
+        self.0["repeat"].as_str().or(self.0["command"].as_str()).unwrap_or("sim")
     }
 
     fn with(&self, figure: Figure) -> Figure {
-        figure.with("command", self.0.origin.repeat.clone())
+        figure.with("command", self.command())
     }
 }
 
 /// Runs a scenario, with the seed of all choices.
 async fn simulate(report: &Report, words: &str) -> anyhow::Result<Found> {
-    let words = format!("{words} --seed {}", report.seed());
-    report.progress(&words);
-    let command = words.clone();
-    let run = move || cli::report(&command.split(' ').collect::<Vec<_>>());
-    let found = tokio::task::spawn_blocking(run).await?.with_context(|| format!("sim {words}"))?;
-    if found.interrupted || found.rows.is_empty() {
-        bail!("sim {words} was interrupted");
+    let found = sim(report, &format!("{words} --seed {}", report.seed())).await?;
+    if found.rows() == 0 {
+        bail!("{} gave nothing", found.command());
     }
+    Ok(found)
+}
+
+/// Runs the program itself, which has an allocator of its own, and a memory in which nothing else was done before.
+async fn sim(report: &Report, words: &str) -> anyhow::Result<Found> {
+    report.progress(words);
+    let mut command = tokio::process::Command::new(env!("CARGO"));
+    command.args(["run", "--quiet", "--release", "--package", "atoll-sim", "--bin", "sim", "--", "--json"]);
+    command.args(words.split(' ')).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
+    let output = command.output().await.context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!("sim {words} failed: {}", output.status);
+    }
+    let found = serde_json::from_slice(&output.stdout).with_context(|| format!("sim {words} printed no JSON"))?;
     Ok(Found(found))
 }

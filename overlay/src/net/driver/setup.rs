@@ -8,7 +8,7 @@ use super::Event;
 use crate::id::Id;
 use crate::key::Identity;
 use crate::net::link::hello::{self, HelloError, HelloSettings, Peer};
-use crate::net::link::{Link, LinkError, Opening, Transport};
+use crate::net::link::{Link, LinkError, MAX_CANDIDATES, Opening, Transport, is_candidate};
 use crate::proto::LinkId;
 
 /// Descriptions from the other end that wait to be looked at, at most: an offer or an answer, and candidates.
@@ -53,14 +53,28 @@ impl Setup {
             self.describe(offer).await;
             opening
         } else {
-            let offer = self.descriptions.recv().await.ok_or(SetupError::NoOffer)?;
+            let (offer, early) = self.offer().await.ok_or(SetupError::NoOffer)?;
             let (opening, answer) = self.transport.answer(&offer).await?;
             self.describe(answer).await;
+            for candidate in early {
+                let _ = opening.accept(&candidate).await;
+            }
             opening
         };
         let mut link = self.exchange(&opening).await?;
         let peer = hello::greet(&mut link, &self.identity, &self.hello, Some(self.peer)).await?;
         Ok((link, peer))
+    }
+
+    /// The offer of the other end, and the candidates that overtook it on the way.
+    async fn offer(&mut self) -> Option<(String, Vec<String>)> {
+        let mut early = Vec::new();
+        loop {
+            match self.descriptions.recv().await? {
+                candidate if is_candidate(&candidate) && early.len() < MAX_CANDIDATES => early.push(candidate),
+                offer => return Some((offer, early)),
+            }
+        }
     }
 
     /// Carries descriptions to and fro until the link is open.

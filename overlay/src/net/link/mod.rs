@@ -266,7 +266,7 @@ impl Opening {
     ///
     /// Candidates may come before the answer. Of a text that is refused nothing is kept, and the opening goes on without it.
     pub async fn accept(&self, text: &str) -> Result<(), LinkError> {
-        match text.starts_with("candidate:") {
+        match is_candidate(text) {
             true => self.0.add_candidate(text.to_owned()).await,
             false => self.0.accept_answer(text.to_owned()).await,
         }
@@ -287,6 +287,11 @@ impl fmt::Debug for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Opening")
     }
+}
+
+/// Whether what a peer sent is a candidate, and not its offer or answer.
+pub(crate) fn is_candidate(text: &str) -> bool {
+    text.starts_with("candidate:")
 }
 
 /// A future behind a trait object.
