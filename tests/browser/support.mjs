@@ -11,7 +11,6 @@ import puppeteer from 'puppeteer-core';
 
 /** The program that native nodes and the signalling server run as: atoll-tests' `test-node`. */
 const TEST_NODE = process.env.ATOLL_TEST_NODE;
-assert(TEST_NODE, 'set ATOLL_TEST_NODE to the path of the program test-node');
 
 const PROGRAMS = {
   chrome: process.env.ATOLL_CHROMIUM ?? '/usr/bin/chromium',
@@ -58,6 +57,7 @@ export async function endAll() {
 /** A process of `test-node`. */
 export class Process {
   constructor(...words) {
+    assert(TEST_NODE, 'set ATOLL_TEST_NODE to the path of the program test-node');
     this.child = spawn(TEST_NODE, words, { stdio: ['pipe', 'pipe', 'inherit'] });
     this.lines = readline.createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
     this.ended = new Promise((resolve) => this.child.once('exit', resolve));

@@ -1,5 +1,6 @@
 //! The measurements behind the program `measure`: a file for each group of figures.
 
+mod browser;
 pub mod child;
 mod children;
 mod daemon;
@@ -40,6 +41,8 @@ pub enum Group {
     Memory,
     /// Processes that are killed: the ring heals, and works without its signalling server.
     Faults,
+    /// Tabs of Chromium and Firefox beside plain data channels between them.
+    Browser,
     /// The simulator: the protocol among 1,000 and 10,000 nodes. Takes minutes.
     Sim,
     /// The simulator's other figures, with rings of up to 1,000,000 nodes. Takes an hour, and is no part of all.
@@ -50,7 +53,7 @@ pub enum Group {
 
 impl Group {
     /// What [`Group::All`] stands for.
-    pub const EACH: [Group; 8] = [
+    pub const EACH: [Group; 9] = [
         Group::Ring,
         Group::Link,
         Group::Session,
@@ -58,6 +61,7 @@ impl Group {
         Group::Signalling,
         Group::Memory,
         Group::Faults,
+        Group::Browser,
         Group::Sim,
     ];
 
@@ -82,6 +86,7 @@ impl Group {
             Group::Signalling => signalling::measure(report).await,
             Group::Memory => memory::measure(report).await,
             Group::Faults => faults::measure(report).await,
+            Group::Browser => browser::measure(report).await,
             Group::Sim => sim::measure(report).await,
             Group::SimLarge => sim::measure_large(report).await,
             Group::All => {
