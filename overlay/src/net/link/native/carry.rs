@@ -227,15 +227,17 @@ struct Reader {
 }
 
 impl Reader {
+    fn opened(&self) {
+        if self.progress.opened(self.channel) {
+            self.watch.settle();
+        }
+    }
+
     /// Reads until the channel ends, and says how it did.
     async fn read(self, end: Arc<dyn DataChannel>) -> CloseReason {
         while let Some(event) = end.poll().await {
             match event {
-                DataChannelEvent::OnOpen => {
-                    if self.progress.opened(self.channel) {
-                        self.watch.settle();
-                    }
-                }
+                DataChannelEvent::OnOpen => self.opened(),
                 DataChannelEvent::OnMessage(message) => {
                     if message.is_string {
                         return CloseReason::Protocol(Breach::Text);
