@@ -371,7 +371,7 @@ mod tests {
     use super::super::testing::{NOW, asks, connecting, hears, outputs};
     use super::super::{Config, Input, LinkId, Output};
     use super::*;
-    use crate::wire::{Dial, Found, Message, Neighbours, RingView, Role, Step};
+    use crate::wire::{Dial, Found, Frame, Message, Neighbours, RingView, Role, Step};
 
     /// A node with one open link, that has just asked for a member in the row where `peer` stands.
     fn refreshing_the_row_of(peer: Id, role: Role) -> (Proto, LinkId, u32) {

@@ -135,6 +135,7 @@ fn weight(room: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Input;
     use super::super::testing::{NOW, asks, hears, linked, member, outputs};
     use super::*;
     use crate::wire::Neighbours;
@@ -162,7 +163,12 @@ mod tests {
             Some(crate::wire::Via { to: proto.id(), answer: proto.links.members().next().expect("a neighbour").peer });
         let header = Header { flags: Flags::KEY, via, ..Header::new(crate::wire::kind::DIAL, SEEKER, proto.id()) };
         proto.on_seek(header, ATTEMPT, Sought { from: Id::new(arc.0), to: Id::new(arc.1), least: 1 }, NOW);
-        let seen = outputs(proto);
+        let mut seen = outputs(proto);
+        if let Some(&Output::Connect { link, .. }) = seen.iter().find(|output| matches!(output, Output::Connect { .. }))
+        {
+            proto.handle(Input::Describe { link, description: "an offer".to_owned() }, NOW);
+            seen.extend(outputs(proto));
+        }
         let about = |output: &Output| match output {
             Output::Send { frame: Frame { header, message: Message::Dial(dial) }, .. } if dial.attempt == ATTEMPT => {
                 Some((header.dst, dial.step.clone()))
