@@ -30,3 +30,8 @@ fn a_tab_and_a_native_node_use_each_other() {
 fn tabs_and_native_nodes_are_one_ring() {
     passes("ring.test.mjs");
 }
+
+#[test]
+fn pages_use_and_misuse_a_node() {
+    passes("face.test.mjs");
+}
