@@ -223,6 +223,28 @@ test('a signal gives up what waits, and the other node hears of it', async () =>
   assert.equal(await there.evaluate(() => globalThis.givenUp), 'given up');
 });
 
+test("webrtc-explorer's names work", async () => {
+  const said = await there.evaluate(async (signalling) => {
+    const { explorer } = await import('/js/explorer.js');
+    const mine = explorer({ signalling });
+    const code = await Promise.resolve().then(() => mine.dial('00f3a1b2c4d5')).catch((error) => error.code);
+    const listener = mine.createListener((socket) => {
+      socket.on('data', (bytes) => socket.write(bytes)).on('end', () => socket.end());
+    });
+    await new Promise((resolve, reject) => listener.listen((error) => (error ? reject(error) : resolve())));
+    const echoed = await new Promise((resolve, reject) => {
+      const socket = mine.dial(node.id, (error) => error && reject(error));
+      socket.on('data', (bytes) => resolve(new TextDecoder().decode(bytes))).on('error', reject);
+      socket.end('hello');
+    });
+    const answered = await say(mine.node.id, 'and back');
+    const rows = Object.values(await mine.updateFingerTable());
+    await new Promise((resolve) => listener.close(resolve));
+    return [code, echoed, answered, rows.length > 0 && rows.every((id) => id.length === 12)];
+  }, server.url);
+  assert.deepEqual(said, ['closed', 'hello', 'and back', true]);
+});
+
 test('a key that is kept is the same after a reload, and no two tabs have it', async () => {
   const [one, two] = [await tab(browser, url), await tab(browser, url)];
   const first = await join(one, server.url, { key: 'me' });

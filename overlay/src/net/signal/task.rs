@@ -165,7 +165,7 @@ impl Task {
                     ping_at = Instant::now() + timing.ping_every;
                     let is_deaf = doubted.take().is_some_and(|since| heard < since);
                     if is_deaf || heard.elapsed() >= timing.silence {
-                        Err(Broken::Lost(format!("the server was silent for {:.0} s", heard.elapsed().as_secs_f32())))
+                        Err(Broken::Lost(format!("the server was silent for {:.1} s", heard.elapsed().as_secs_f32())))
                     } else {
                         current.connection.ping().await
                     }
