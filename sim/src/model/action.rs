@@ -298,13 +298,17 @@ impl Rules {
                     None => inputs.push_back((node, Input::NotDelivered { to })),
                 },
                 Output::FindMembers => *asking = true,
+                // The offer is the yes; what it says does not matter.
+                Output::Connect { link, offers: true, .. } => {
+                    inputs.push_back((node, Input::Describe { link, description: String::new() }));
+                }
                 Output::Connect { link, peer, .. } => {
                     if let Some(peer) = world.index_of(&self.ids, peer) {
                         world.connect(node, link, peer, &self.ids);
                     }
                 }
                 Output::Close { link } => world.close(node, link),
-                // Descriptions are not modelled: a link opens once both ends have agreed. The rest is the application's.
+                // Answers and candidates are not modelled: a link opens once both ends have agreed. The rest is the application's.
                 _ => {}
             }
         }
