@@ -2,5 +2,6 @@
 
 pub(crate) mod driver;
 pub mod link;
+pub(crate) mod platform;
 pub mod session;
 pub mod signal;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc};
 
@@ -14,6 +14,7 @@ use crate::key::Identity;
 use crate::net::driver::{COMMANDS, Driver, Parts};
 use crate::net::link::hello::{HelloSettings, Versions};
 use crate::net::link::{LinkError, LinkSettings};
+use crate::net::platform::{self, Instant};
 use crate::net::session::{SessionError, Sessions, Settings};
 use crate::net::signal::{ConfigError, SignallingClient, SignallingConfig, SignallingTiming};
 use crate::object::{Limits, Objects};
@@ -221,12 +222,12 @@ impl NodeBuilder {
         let (node, mut events) = self.launch()?;
         let joined = async {
             let mut failures = 0;
-            let mut refused: Option<(Id, String, tokio::time::Instant)> = None;
+            let mut refused: Option<(Id, String, Instant)> = None;
             loop {
                 let patience = refused.as_ref().map(|(.., since)| *since + REFUSED_FOR);
                 let event = tokio::select! {
                     event = events.recv() => event,
-                    () = async { tokio::time::sleep_until(patience.expect("only polled when there is one")).await },
+                    () = async { platform::sleep_until(patience.expect("only polled when there is one")).await },
                         if patience.is_some() =>
                     {
                         let (peer, reason, _) = refused.expect("the wait is over because somebody refused");
@@ -246,14 +247,14 @@ impl NodeBuilder {
                     }
                     Ok(NodeEvent::SignallingConnected { .. }) => connected = true,
                     Ok(NodeEvent::PeerRefused { peer, reason }) => {
-                        let since = refused.map_or_else(tokio::time::Instant::now, |(.., since)| since);
+                        let since = refused.map_or_else(Instant::now, |(.., since)| since);
                         refused = Some((peer, reason, since));
                     }
                     Ok(_) => {}
                 }
             }
         };
-        match tokio::time::timeout(timeout, joined).await {
+        match platform::timeout(timeout, joined).await {
             Ok(joined) => {
                 joined?;
                 if let Some(name) = name
@@ -304,9 +305,9 @@ impl NodeBuilder {
         })?;
         let (sessions, port) = Sessions::new(&identity, driver.carrier(), self.sessions)?;
         driver.set_port(port);
-        tokio::spawn(driver.run());
+        platform::spawn(driver.run());
         if self.direct_links {
-            tokio::spawn(direct::keep(sessions.clone(), commands.downgrade()));
+            platform::spawn(direct::keep(sessions.clone(), commands.downgrade()));
         }
         let ring = objects::Lookups(commands.downgrade());
         let objects = Objects::start(identity.public(), &sessions, self.objects, ring)

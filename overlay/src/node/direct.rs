@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::id::Id;
 use crate::net::driver::Command;
+use crate::net::platform;
 use crate::net::session::Sessions;
 
 /// How often the sessions are looked at.
@@ -68,9 +69,8 @@ pub(super) async fn keep(sessions: Sessions, commands: mpsc::WeakSender<Command>
     // The sessions must not live on because this task looks at them.
     let sessions = sessions.downgrade();
     let mut known: BTreeMap<Id, Traffic> = BTreeMap::new();
-    let mut ticks = tokio::time::interval(EVERY);
     loop {
-        ticks.tick().await;
+        platform::sleep(EVERY).await;
         let (Some(sessions), Some(commands)) = (sessions.upgrade(), commands.upgrade()) else { return };
         let mut seen = BTreeMap::new();
         for session in sessions.all() {

@@ -177,6 +177,21 @@ impl Node {
         }
     }
 
+    /// Leaves the ring as far as that can be done without waiting: neighbours and peers are told, and nobody waits until they know.
+    /// For a page that the browser is about to discard.
+    pub fn leave(&self) {
+        self.inner.objects.close();
+        self.inner.sessions.shut_down();
+        let _ = self.inner.commands.try_send(Command::Close { reply: oneshot::channel().0 });
+    }
+
+    /// Tells the node that the machine's network has changed, or is back: it tries its signalling servers at once. What links it
+    /// lost it finds out by itself, within seconds.
+    pub fn network_changed(&self) {
+        // One that is too busy for this has a network.
+        let _ = self.inner.commands.try_send(Command::NetworkChanged);
+    }
+
     async fn ask(&self, command: impl FnOnce(oneshot::Sender<Answer>) -> Command) -> Option<Answer> {
         let (reply, answer) = oneshot::channel();
         self.inner.commands.send(command(reply)).await.ok()?;

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use web_time::{SystemTime, UNIX_EPOCH};
 
 use super::store::{get, put};
 use super::{Node, NodeEvent};
 use crate::key::{Identity, PeerKey};
 use crate::net::driver::Command;
+use crate::net::platform::{self, JoinHandle};
 use crate::object::{Names, Resolved};
 use crate::proto::StoreError;
 use crate::record::{Key, Record, RecordError, Seconds, check_claim_name};
@@ -178,7 +179,7 @@ impl Book {
         let (released_in, released) = watch::channel(false);
         let (lost_in, lost) = watch::channel(false);
         let renewing = Renewing { place, since, released: released_in, lost: lost_in };
-        let task = tokio::spawn(renewing.run(dropped));
+        let task = platform::spawn(renewing.run(dropped));
         if let Some(held) = lock(&self.shared.tasks).get_mut(name) {
             *held = Some(task);
         }
@@ -215,7 +216,7 @@ impl Book {
     pub(super) async fn close(&self) {
         let tasks: Vec<_> = lock(&self.shared.tasks).values_mut().filter_map(Option::take).collect();
         self.let_go();
-        let _ = tokio::time::timeout(RELEASE_WITHIN, join_all(tasks)).await;
+        let _ = platform::timeout(RELEASE_WITHIN, join_all(tasks)).await;
     }
 
     /// Nothing is renewed any more.
@@ -255,7 +256,7 @@ impl Renewing {
             tokio::select! {
                 _ = &mut dropped => break,
                 _ = closing.wait_for(|&closing| closing) => break,
-                () = tokio::time::sleep(wait) => {}
+                () = platform::sleep(wait) => {}
             }
             wait = match book.write(name, self.since, false).await {
                 Ok(()) => CLAIM_TTL / 3,

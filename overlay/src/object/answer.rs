@@ -11,13 +11,13 @@ use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::time::{Instant, timeout_at};
 
 use super::error::{CallError, Failure};
 use super::function::Reply;
 use super::limits::{MAX_MESSAGE, MAX_VALUES};
 use super::value::{Value, ValueError};
 use super::wire::{Frame, Frames};
+use crate::net::platform::{Instant, timeout_at};
 
 /// The answer to a call, as far as it has come.
 pub(super) enum Answer {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use futures::future::BoxFuture;
-use tokio::time::Instant;
 
 use super::access::Caller;
 use super::codec::Handle;
@@ -21,6 +20,7 @@ use super::service::Service;
 use super::value::{Function, Value, ValueError};
 use crate::id::Id;
 use crate::key::PeerKey;
+use crate::net::platform::{self, Instant};
 use crate::net::session::Session;
 
 /// Services that a node provides, and scopes that it handles, at most, each.
@@ -144,7 +144,7 @@ impl Core {
         request: Request,
         deadline: Instant,
     ) -> Result<Reply, CallError> {
-        match tokio::time::timeout_at(deadline, self.carry_out(caller, request, deadline)).await {
+        match platform::timeout_at(deadline, self.carry_out(caller, request, deadline)).await {
             Ok(done) => done,
             Err(_) => Err(CallError::TimedOut),
         }
@@ -260,7 +260,7 @@ impl Core {
         }
         let line = Line::new(session.clone());
         of_peer.push(line.clone());
-        tokio::spawn(Line::look_after(line.clone(), Arc::downgrade(self)));
+        platform::spawn(Line::look_after(line.clone(), Arc::downgrade(self)));
         line
     }
 

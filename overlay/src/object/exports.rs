@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::line::Line;
 use super::value::{Function, ValueError};
 use crate::id::Id;
+use crate::net::platform::Instant;
 
 /// How long a peer may take to say that it has taken a function, until the function is released: the message may have been lost
 /// with its call.

@@ -14,13 +14,13 @@ use futures::{FutureExt, Stream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::Instant;
 
 use super::access::{Access, Caller};
 use super::core::{Core, read, write};
 use super::error::{ArgumentError, CallError, Failure};
 use super::shape::{FunctionShape, Gives};
 use super::value::{Callable, Function, Value};
+use crate::net::platform::Instant;
 
 /// Bytes read at once by [`Reply::read`].
 const READ_BYTES: usize = 64 << 10;

@@ -5,7 +5,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 
 use super::answer::{Answer, ByteStream, Results};
 use super::arguments::Arguments;
@@ -18,6 +17,7 @@ use super::peer::DEFAULT_TIMEOUT;
 use super::value::{Callable, Function};
 use super::wire::ask;
 use crate::id::Id;
+use crate::net::platform::{self, Instant};
 
 /// How long a function that went back to its node is held on: the message that names it must arrive before its release does.
 pub const RETURN_WITHIN: Duration = Duration::from_secs(5);
@@ -53,14 +53,13 @@ impl Held {
             return;
         }
         let (line, handle) = (self.line.clone(), self.handle);
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if self.returned.load(Ordering::Relaxed) => {
-                runtime.spawn(async move {
-                    tokio::time::sleep(RETURN_WITHIN).await;
-                    line.let_go(handle);
-                });
-            }
-            _ => line.let_go(handle),
+        if self.returned.load(Ordering::Relaxed) && platform::can_spawn() {
+            platform::spawn(async move {
+                platform::sleep(RETURN_WITHIN).await;
+                line.let_go(handle);
+            });
+        } else {
+            line.let_go(handle);
         }
     }
 
@@ -127,7 +126,7 @@ impl Function {
         // It has no caller to be told unless it belongs to a node.
         let core = local.home().ok_or_else(|| CallError::NoSuchFunction("not provided, nor passed".to_owned()))?;
         let call = Call { caller: core.myself(), path: String::new(), arguments, deadline };
-        let reply = tokio::time::timeout_at(deadline, local.run(call)).await.map_err(|_| CallError::TimedOut)??;
+        let reply = platform::timeout_at(deadline, local.run(call)).await.map_err(|_| CallError::TimedOut)??;
         Ok(Answer::local(reply))
     }
 

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::core::{Core, lock};
 use super::message::{OBJECT, Request};
 use super::value::ValueError;
 use crate::id::Id;
+use crate::net::platform::{self, Instant, timeout};
 use crate::net::session::{Session, SocketError};
 
 /// How often a session with calls under way is looked at.
@@ -130,11 +130,8 @@ impl Line {
 
     /// Looks until there has been no call for a while.
     async fn look_closely(self: &Arc<Self>) {
-        let mut ticks = interval(LOOK_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut packets, mut heard, mut used) = (0, Instant::now(), Instant::now());
         loop {
-            ticks.tick().await;
             let now = Instant::now();
             let received = self.session.stats().received_packets;
             if received != packets {
@@ -150,11 +147,12 @@ impl Line {
             }
             let lost = *self.lost.borrow();
             if silent >= ASK_AFTER {
-                tokio::spawn(ask(self.session.clone()));
+                platform::spawn(ask(self.session.clone()));
             }
             if now - used >= LOOK_ON && !lost {
                 return;
             }
+            platform::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -164,7 +162,7 @@ impl Line {
         held.count += 1;
         held.records.push((TAKEN, handle));
         if !std::mem::replace(&mut held.telling, true) {
-            tokio::spawn(tell(self.clone()));
+            platform::spawn(tell(self.clone()));
         }
         drop(held);
         self.held_changed.notify_one();

@@ -14,6 +14,7 @@ use super::service::Service;
 use super::value::Function;
 use crate::id::Id;
 use crate::key::PeerKey;
+use crate::net::platform;
 use crate::net::session::{ListenError, Sessions};
 
 /// The objects of one node. Clones are the same.
@@ -29,7 +30,7 @@ impl Objects {
     pub fn start(key: PeerKey, sessions: &Sessions, limits: Limits, ring: impl Ring) -> Result<Self, ListenError> {
         let core = Core::new(key, limits, Box::new(ring));
         let listener = sessions.listen(OBJECT)?;
-        tokio::spawn(server::accept(core.clone(), listener));
+        platform::spawn(server::accept(core.clone(), listener));
         Ok(Objects { core, sessions: sessions.clone() })
     }
 

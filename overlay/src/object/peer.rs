@@ -8,7 +8,6 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, ByteStream, Results};
 use super::arguments::Arguments;
@@ -22,6 +21,7 @@ use super::shape::Shape;
 use super::wire::{Begun, Frame, ask, begin};
 use crate::id::Id;
 use crate::key::PeerKey;
+use crate::net::platform::{Instant, timeout_at};
 use crate::net::session::{Session, SessionError};
 
 /// How long a call may take where nothing else is said.

@@ -7,7 +7,6 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout};
 
 use super::access::Caller;
 use super::core::Core;
@@ -19,6 +18,7 @@ use super::load::{Place, SMALL_REQUEST};
 use super::message::{FRAME_HEAD, Kind, REQUEST_HEAD, Request, encode_error};
 use super::value::{Value, ValueError};
 use super::wire::joined;
+use crate::net::platform::{self, Instant, timeout};
 use crate::net::session::{Listener, Socket, SocketError, SocketReader, SocketWriter};
 
 /// How long a peer may take to send a request, from when its stream was opened.
@@ -36,7 +36,7 @@ const CHUNK: usize = 256 << 10;
 /// Ends when the node is closed.
 pub(super) async fn accept(core: Arc<Core>, mut listener: Listener) {
     while let Some(socket) = listener.accept().await {
-        tokio::spawn(serve(core.clone(), socket));
+        platform::spawn(serve(core.clone(), socket));
     }
 }
 

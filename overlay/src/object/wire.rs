@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
 use super::codec::Handle;
@@ -14,6 +13,7 @@ use super::error::CallError;
 use super::line::{Line, UnderWay};
 use super::message::{FRAME_HEAD, Kind, OBJECT, Request, decode_error, decode_value};
 use super::value::Value;
+use crate::net::platform::{Instant, timeout_at};
 use crate::net::session::{Session, SessionError, SocketError, SocketReader, SocketWriter};
 
 /// Bytes taken from a stream at once.

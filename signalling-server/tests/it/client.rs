@@ -1,7 +1,7 @@
 //! The node's client against a real server.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atoll::Id;
 use atoll::ice::IceServer;
@@ -212,6 +212,33 @@ async fn a_server_that_falls_silent_is_left() {
     freeze.send(()).unwrap();
     let event = next(&mut client).await;
     assert!(matches!(&event, Event::Disconnected { reason, .. } if reason.contains("silent")), "{event:?}");
+}
+
+#[tokio::test]
+async fn when_the_network_changes_a_silent_server_is_left_soon_and_a_lost_one_is_tried_at_once() {
+    let server = TestServer::start().await;
+    let (url, freeze) = freezable(&server).await;
+    // By its own clock the client would wait for 40 s.
+    let (mut served, _) = client(&[url]);
+    connected(&mut served).await;
+    freeze.send(()).unwrap();
+    served.handle().network_changed().unwrap();
+    let event = next(&mut served).await;
+    assert!(matches!(&event, Event::Disconnected { reason, .. } if reason.contains("silent")), "{event:?}");
+
+    let (mut lonely, _) = client(&[nobody().await]);
+    let wait = loop {
+        match next(&mut lonely).await {
+            Event::Disconnected { retry_in, .. } if retry_in >= Duration::from_secs(1) => break retry_in,
+            Event::Disconnected { .. } => {}
+            event => panic!("{event:?}"),
+        }
+    };
+    let told = Instant::now();
+    lonely.handle().network_changed().unwrap();
+    let event = next(&mut lonely).await;
+    assert!(matches!(event, Event::Disconnected { .. }), "{event:?}");
+    assert!(told.elapsed() < wait / 2, "{:?} of {wait:?}", told.elapsed());
 }
 
 #[tokio::test]

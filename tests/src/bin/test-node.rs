@@ -8,6 +8,7 @@
 //! - `status`: the node's status.
 //! - `trace PEER`: the nodes on the way to a peer, the peer last; null where no way is found.
 //! - `reach SECONDS PEER…`: dials every peer until each has echoed; says who did not.
+//! - `call PEER`: calls the `Echo` of a peer, and says what it said.
 //! - `stream PEER`: sends numbered bytes to a peer and checks what it echoes, until `stop`, which says how it went.
 //! - `slow-stream PEER`: the same, so slowly that the session gets no link of its own.
 
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use atoll::object::CallError;
 use atoll::proto::Config;
 use atoll::wire::Role;
 use atoll::{Id, Node};
@@ -89,6 +91,10 @@ async fn node(url: &str, config: Config) -> anyhow::Result<()> {
             ["reach", seconds, ref peers @ ..] => {
                 say(reach(&node, Duration::from_secs(seconds.parse()?), peers).await?);
             }
+            ["call", peer] => say(match call(&node, peer).await {
+                Ok(said) => json!({ "said": said }),
+                Err(error) => json!({ "error": error.to_string() }),
+            }),
             [verb @ ("stream" | "slow-stream"), peer] => {
                 let tick = if verb == "stream" { TICK } else { SLOW_TICK };
                 let stop = Arc::new(AtomicBool::new(false));
@@ -109,6 +115,10 @@ async fn node(url: &str, config: Config) -> anyhow::Result<()> {
     }
     node.close().await;
     Ok(())
+}
+
+async fn call(node: &Node, peer: &str) -> Result<String, CallError> {
+    node.peer(peer).service("Echo").await?.call("echo", ("Hello world!",)).await
 }
 
 /// Dials all peers at once, each again and again.

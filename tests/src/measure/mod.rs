@@ -1,5 +1,6 @@
 //! The measurements behind the program `measure`: a file for each group of figures.
 
+mod browser;
 mod channels;
 pub mod child;
 mod children;
@@ -43,6 +44,8 @@ pub enum Group {
     Memory,
     /// Processes that are killed: the ring heals, and works without its signalling server.
     Faults,
+    /// Tabs of Chromium and Firefox beside plain data channels between them.
+    Browser,
     /// The simulator: the protocol among 1,000 and 10,000 nodes. Takes minutes.
     Sim,
     /// The simulator's other figures, with rings of up to 1,000,000 nodes. Takes an hour, and is no part of all.
@@ -62,6 +65,7 @@ impl Group {
         Group::Signalling,
         Group::Memory,
         Group::Faults,
+        Group::Browser,
         Group::Sim,
     ];
 
@@ -87,6 +91,7 @@ impl Group {
             Group::Signalling => signalling::measure(report).await,
             Group::Memory => memory::measure(report).await,
             Group::Faults => faults::measure(report).await,
+            Group::Browser => browser::measure(report).await,
             Group::Sim => sim::measure(report).await,
             Group::SimLarge => sim::measure_large(report).await,
             Group::All => {

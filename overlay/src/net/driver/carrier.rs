@@ -7,13 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use crate::id::Id;
 use crate::net::link::{Channel, LinkSender, SendError};
+use crate::net::platform::Instant;
 use crate::net::session::{Carrier, Packets};
 
 /// Packets of this node's sessions that wait for the driver to route them, at most. QUIC waits when it is full.

@@ -1,6 +1,6 @@
 //! Frames between the links, the protocol and the sessions.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -8,6 +8,7 @@ use super::carrier::{UNROUTED_PACKETS, Unrouted};
 use super::{Driver, KnownVia};
 use crate::id::Id;
 use crate::net::link::{Channel, LinkEvent, LinkKey, SendError};
+use crate::net::platform::Instant;
 use crate::proto::{Hop, Input, LinkId};
 use crate::wire::{Frame, Header, kind};
 

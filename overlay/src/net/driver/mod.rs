@@ -11,10 +11,9 @@ mod setup;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio::task::AbortHandle;
 
 use self::carrier::{RingCarrier, Routes, UNROUTED_PACKETS, Unrouted};
 use self::setup::SetupError;
@@ -22,7 +21,8 @@ use crate::channel::Hub;
 use crate::id::Id;
 use crate::key::{Identity, PeerKey};
 use crate::net::link::hello::{HelloSettings, Peer};
-use crate::net::link::{Link, LinkEvent, LinkSender, LinkSettings, Transport, native};
+use crate::net::link::{Link, LinkEvent, LinkSender, LinkSettings, Transport};
+use crate::net::platform::{self, AbortHandle, Instant};
 use crate::net::session::Port;
 use crate::net::signal::{SignallingClient, SignallingEvent, SignallingHandle};
 use crate::node::{Counters, NodeEvent, NodeStatus, PeerInfo};
@@ -56,6 +56,7 @@ pub(crate) enum Command {
     Status { reply: oneshot::Sender<NodeStatus> },
     WantDirect(Id),
     ReleaseDirect(Id),
+    NetworkChanged,
     Close { reply: oneshot::Sender<()> },
 }
 
@@ -127,7 +128,7 @@ pub(crate) struct Driver {
     replies: BTreeMap<Token, oneshot::Sender<Answer>>,
     next_token: u64,
     counters: Counters,
-    status_due: Option<tokio::time::Instant>,
+    status_due: Option<Instant>,
     closed: Option<oneshot::Sender<()>>,
     /// Links that still have a farewell to bring.
     leaving: Vec<LinkSender>,
@@ -135,7 +136,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Result<Self, crate::net::link::LinkError> {
-        let transport = native::transport(parts.link_settings.clone())?;
+        let transport = platform::transport(parts.link_settings.clone())?;
         let (unrouted_in, unrouted) = mpsc::channel(UNROUTED_PACKETS);
         let (inbox_in, inbox) = mpsc::channel(INBOX);
         let (setup_in, setup) = mpsc::channel(SETUP_EVENTS);
@@ -187,8 +188,7 @@ impl Driver {
         self.drain();
         while self.closed.is_none() {
             let timeout = self.proto.poll_timeout().map(|at| self.epoch + at.since(self.started));
-            let timeout =
-                tokio::time::Instant::from_std(timeout.unwrap_or_else(|| Instant::now() + Duration::from_secs(60)));
+            let timeout = timeout.unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
             let status_due = self.status_due.unwrap_or(timeout);
             tokio::select! {
                 Some(event) = self.inbox.recv() => self.on_link_events(event),
@@ -199,11 +199,11 @@ impl Driver {
                     None => break,
                 },
                 event = self.signalling.next() => if let Some(event) = event { self.on_signalling(event) },
-                () = tokio::time::sleep_until(timeout) => {
+                () = platform::sleep_until(timeout) => {
                     let now = self.now();
                     self.proto.handle_timeout(now);
                 }
-                () = tokio::time::sleep_until(status_due), if self.status_due.is_some() => self.tell_status(),
+                () = platform::sleep_until(status_due), if self.status_due.is_some() => self.tell_status(),
             }
             self.drain();
         }
@@ -287,6 +287,9 @@ impl Driver {
             }
             Command::WantDirect(peer) => self.input(Input::WantDirect(peer)),
             Command::ReleaseDirect(peer) => self.input(Input::ReleaseDirect(peer)),
+            Command::NetworkChanged => {
+                let _ = self.server.network_changed();
+            }
             Command::Close { reply } => {
                 self.input(Input::Leave);
                 self.closed = Some(reply);
@@ -326,7 +329,7 @@ impl Driver {
     fn use_ice_servers(&mut self, named: Vec<crate::ice::IceServer>) {
         let mut settings = self.link_settings.clone();
         settings.ice_servers = crate::ice::with_named(settings.ice_servers, named);
-        match native::transport(settings) {
+        match platform::transport(settings) {
             Ok(transport) => self.transport = transport,
             Err(error) => tracing::warn!(%error, "the signalling server names ICE servers that cannot be used"),
         }
@@ -394,7 +397,7 @@ impl Driver {
                 sender.closed().await;
             }
         };
-        let _ = tokio::time::timeout(FAREWELL, all_closed).await;
+        let _ = platform::timeout(FAREWELL, all_closed).await;
         self.signalling.close().await;
         if let Some(reply) = self.closed.take() {
             let _ = reply.send(());

@@ -1,6 +1,6 @@
 //! What the protocol wants done: links set up and closed, steps relayed, answers given.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -9,6 +9,7 @@ use super::{Attempt, Driver, Event, OpenLink};
 use crate::id::Id;
 use crate::net::link::hello::Peer;
 use crate::net::link::{Channel, CloseReason, Link, LinkKey};
+use crate::net::platform::{self, Instant};
 use crate::net::session::Unreachable;
 use crate::node::NodeEvent;
 use crate::proto::{Event as RingEvent, Input, LinkId, Output};
@@ -121,7 +122,7 @@ impl Driver {
             descriptions,
             events: self.setup_in.clone(),
         };
-        let task = tokio::spawn(setup.run()).abort_handle();
+        let task = platform::spawn(setup.run()).abort_handle();
         self.attempts.insert(link, Attempt { peer, begun: Instant::now(), descriptions: descriptions_in, task });
     }
 
@@ -150,7 +151,7 @@ impl Driver {
     }
 
     pub(super) fn on_ring_event(&mut self, event: RingEvent) {
-        let due = tokio::time::Instant::now() + STATUS_DELAY;
+        let due = Instant::now() + STATUS_DELAY;
         self.status_due.get_or_insert(due);
         if event == RingEvent::Joined {
             self.tell_status();

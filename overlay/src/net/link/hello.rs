@@ -17,6 +17,7 @@ use sha2::Sha256;
 use super::{Breach, Channel, CloseReason, Fingerprint, Link, SendError, Side};
 use crate::id::Id;
 use crate::key::{Identity, PEER_KEY_BYTES, PeerKey, Purpose, SIGNATURE_BYTES};
+use crate::net::platform;
 use crate::wire::Role;
 
 /// Bytes in the name of a network at most.
@@ -202,7 +203,7 @@ fn say(link: &Link, hello: &Hello) -> Result<(), HelloError> {
 }
 
 async fn hear(link: &mut Link, settings: &HelloSettings) -> Result<Hello, HelloError> {
-    let first = tokio::time::timeout(settings.timeout, first_on_ring(link)).await.map_err(|_| HelloError::TimedOut)?;
+    let first = platform::timeout(settings.timeout, first_on_ring(link)).await.map_err(|_| HelloError::TimedOut)?;
     match first {
         Some(first) => Hello::decode(&first),
         None => match link.sender().closed().await {

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
 
 use super::pipe::Pipe;
 use super::{Begun, Channel, CloseReason, Fingerprint, Link, LinkError, OpeningWire, Side, Transport, Wait, Wire};
+use crate::net::platform::{self, Instant, timeout_at};
 
 /// How long opening may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -198,7 +198,7 @@ impl OpeningWire for Answering {
 fn join() -> (Arc<Pipe>, Arc<Pipe>) {
     let (a, b) = (Arc::new(Pipe::default()), Arc::new(Pipe::default()));
     let ways = [Way::new(&a, &b), Way::new(&b, &a)];
-    tokio::spawn(carry(ways));
+    platform::spawn(carry(ways));
     (a, b)
 }
 

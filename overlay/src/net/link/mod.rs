@@ -8,16 +8,18 @@
 //! 3. [`Opening::open`] gives the [`Link`] on either side. [`hello::greet`] then tells who is at the other end.
 //! 4. [`Link::forward`] lets the frames of all links flow into the one queue that the node's driver reads.
 //!
-//! [`Transport`], [`Opening`] and the queues behind [`Link`] are the same for every kind of link. [`native`] fills them from
-//! the crate `webrtc`, [`memory`] joins two nodes of one process for tests.
+//! [`Transport`], [`Opening`] and the queues behind [`Link`] are the same for every kind of link. `native` fills them from the crate
+//! `webrtc`, `web` from a browser's `RTCPeerConnection`; [`memory`] joins two nodes of one process for tests.
 
-mod debt;
 mod description;
 pub mod hello;
 pub mod memory;
+#[cfg(not(target_family = "wasm"))]
 pub mod native;
 mod pipe;
-mod runtime;
+mod progress;
+#[cfg(target_family = "wasm")]
+pub mod web;
 
 use std::fmt;
 use std::future::Future;
@@ -155,6 +157,9 @@ pub enum Breach {
     /// A channel besides the two of a link.
     #[error("a third channel")]
     Channel,
+    /// More than this node reads, from a peer that does not wait for it to.
+    #[error("more than can be read")]
+    Flood,
 }
 
 impl Breach {
@@ -164,6 +169,7 @@ impl Breach {
             Breach::Text => "text",
             Breach::TooLong => "too_long",
             Breach::Channel => "channel",
+            Breach::Flood => "flood",
         }
     }
 }

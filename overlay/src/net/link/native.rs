@@ -1,17 +1,16 @@
 //! Links of native nodes, over the crate `webrtc`.
 
 mod carry;
+mod debt;
+mod runtime;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::peer_connection::certificate::CertificateParams;
 use rtc::peer_connection::configuration::setting_engine::SctpMaxMessageSize;
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
 use webrtc::data_channel::{DataChannel, RTCDataChannelInit};
 use webrtc::peer_connection::crypto::{self, RTCCryptoProvider, SignatureScheme};
 use webrtc::peer_connection::{
@@ -21,12 +20,12 @@ use webrtc::peer_connection::{
 };
 
 use self::carry::{Carrier, Ends};
-use super::description::{Candidate, Description, Setup};
+use self::runtime::{LinkRuntime, Names, Watch};
+use super::description::{Candidate, Description};
 use super::pipe::Pipe;
-use super::runtime::{LinkRuntime, Names, Watch};
+use super::progress::{self, Guard, Progress};
 use super::{
-    Begun, Breach, Channel, CloseReason, Fingerprint, Link, LinkError, LinkSettings, MAX_CANDIDATES, OpeningWire,
-    SCTP_MTU, Side, Transport, Wait, Wire,
+    Begun, Breach, Channel, CloseReason, Link, LinkError, LinkSettings, OpeningWire, SCTP_MTU, Transport, Wait, Wire,
 };
 use crate::ice;
 
@@ -51,7 +50,7 @@ const ACCEPT_WORSE_AFTER: Duration = Duration::from_millis(200);
 const RECEIVE_WINDOW: u32 = 1024 * 1024;
 
 /// Bytes of a message up to which the crate hands it on, so that a peer that breaks the limit is seen to do so. Longer ones it drops
-/// without a word, and [`Debt`](super::debt::Debt) notices. Every link holds a buffer of this size.
+/// without a word, and [`Debt`](debt::Debt) notices. Every link holds a buffer of this size.
 const SEEN_MESSAGE: u32 = 64 * 1024;
 
 /// The transport of native nodes. All its links show one certificate, made anew for every transport.
@@ -83,17 +82,11 @@ impl Wire for Native {
 
     fn answer(self: Arc<Self>, offer: String) -> Wait<'static, Begun> {
         Box::pin(async move {
-            let offer = Description::parse(&offer)?;
-            if offer.setup == Setup::Passive {
-                return Err(LinkError::Description("an offer must leave DTLS to the other side, or start it"));
-            }
+            let offer = progress::offer(&offer)?;
             let opening = self.connect().await?;
+            opening.progress.answers(&offer);
             let remote = RTCSessionDescription::offer(offer.text(SEEN_MESSAGE)).map_err(|_| REFUSED)?;
             opening.connection.set_remote_description(remote).await.map_err(|_| REFUSED)?;
-            {
-                let mut state = opening.state();
-                (state.remote, state.answers) = (Some(offer.fingerprint), true);
-            }
             let answer = opening.connection.create_answer(None).await.map_err(|_| REFUSED)?;
             let answer = opening.describe(&self.settings, answer).await?;
             Ok((opening as Arc<dyn OpeningWire>, answer))
@@ -107,14 +100,13 @@ const REFUSED: LinkError = LinkError::Description("refused");
 impl Native {
     /// A connection with both channels, and sockets, but without a peer.
     async fn connect(&self) -> Result<Arc<NativeOpening>, LinkError> {
-        let deadline = Instant::now() + self.settings.open_timeout;
         let pipe = Arc::new(Pipe::default());
         let watch = Arc::new(Watch::default());
-        let state = Arc::new(Progress::default());
-        let carrier = Carrier::new(Arc::clone(&pipe), Arc::clone(&watch), Arc::clone(&state));
+        let progress = Arc::new(Progress::new(self.settings.open_timeout));
+        let carrier = Carrier::new(Arc::clone(&pipe), Arc::clone(&watch), Arc::clone(&progress));
         let ends = carrier.ends();
         let runtime = LinkRuntime::new(Arc::clone(&self.names), Arc::clone(&watch), Box::new(carrier));
-        let handler = Handler { state: Arc::clone(&state), pipe: Arc::clone(&pipe), watch: Arc::clone(&watch) };
+        let handler = Handler { progress: Arc::clone(&progress), pipe: Arc::clone(&pipe), watch: Arc::clone(&watch) };
         let silence = self.settings.silence;
         let settings = SettingEngineBuilder::new()
             .with_crypto_provider(Arc::clone(&self.crypto))
@@ -141,7 +133,7 @@ impl Native {
             .with_certificates(vec![self.certificate.clone()])
             .build();
         // From here on whatever goes wrong, this future being dropped included, ends the connection.
-        let guard = Guard { pipe: Arc::clone(&pipe), state: Arc::clone(&state) };
+        let guard = Guard { pipe: Arc::clone(&pipe), progress: Arc::clone(&progress) };
         let connection = PeerConnectionBuilder::new()
             .with_configuration(configuration)
             .with_setting_engine(settings)
@@ -152,7 +144,7 @@ impl Native {
             .await
             .map_err(system)?;
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
-        let opening = Arc::new(NativeOpening { connection, pipe, watch, state, deadline, _guard: guard });
+        let opening = Arc::new(NativeOpening { connection, pipe, watch, progress, _guard: guard });
         let mut channels = Vec::with_capacity(Channel::ALL.len());
         for channel in Channel::ALL {
             channels.push(opening.channel(channel).await?);
@@ -174,8 +166,7 @@ struct NativeOpening {
     connection: Arc<dyn PeerConnection>,
     pipe: Arc<Pipe>,
     watch: Arc<Watch>,
-    state: Arc<Progress>,
-    deadline: Instant,
+    progress: Arc<Progress>,
     _guard: Guard,
 }
 
@@ -192,16 +183,9 @@ impl NativeOpening {
 
     /// Makes the description this end's, and gives its text with the candidates that are known soon.
     async fn describe(&self, settings: &LinkSettings, local: RTCSessionDescription) -> Result<String, LinkError> {
-        let mut description = Description::parse(&local.sdp)?;
+        let description = Description::parse(&local.sdp)?;
         self.connection.set_local_description(local).await.map_err(system)?;
-        let wait = Instant::now() + settings.gather_wait;
-        // The hosts' candidates come at once, all others only when a server answers.
-        let gathered = self.state.until(|state| state.gathered.then_some(()));
-        let _ = timeout_at(wait.min(self.deadline), gathered).await;
-        let mut state = self.state();
-        description.candidates = state.candidates.drain(..).collect();
-        state.local = Some(description.fingerprint);
-        Ok(description.to_string())
+        Ok(self.progress.describe(description, settings.gather_wait).await)
     }
 
     async fn add(&self, candidate: Candidate) -> Result<(), LinkError> {
@@ -217,27 +201,12 @@ impl NativeOpening {
         self.pipe.task.wake();
         added
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
 }
 
 impl OpeningWire for NativeOpening {
     fn accept_answer(&self, answer: String) -> Wait<'_, Result<(), LinkError>> {
         Box::pin(async move {
-            let answer = Description::parse(&answer)?;
-            if answer.setup == Setup::ActPass {
-                return Err(LinkError::Description("an answer must say who starts DTLS"));
-            }
-            let early = {
-                let mut state = self.state();
-                if state.remote.is_some() {
-                    return Err(LinkError::Unexpected);
-                }
-                state.remote = Some(answer.fingerprint);
-                std::mem::take(&mut state.early)
-            };
+            let (answer, early) = self.progress.take_answer(&answer)?;
             let remote = RTCSessionDescription::answer(answer.text(SEEN_MESSAGE)).map_err(|_| REFUSED)?;
             self.connection.set_remote_description(remote).await.map_err(|_| REFUSED)?;
             for candidate in early {
@@ -249,148 +218,25 @@ impl OpeningWire for NativeOpening {
 
     fn add_candidate(&self, candidate: String) -> Wait<'_, Result<(), LinkError>> {
         Box::pin(async move {
-            let candidate = Candidate::parse(&candidate)?;
-            {
-                let mut state = self.state();
-                state.taken += 1;
-                if state.taken > MAX_CANDIDATES {
-                    return Err(LinkError::Candidate);
-                }
-                if state.remote.is_none() {
-                    state.early.push(candidate);
-                    return Ok(());
-                }
+            match self.progress.take_candidate(&candidate)? {
+                Some(candidate) => self.add(candidate).await,
+                None => Ok(()),
             }
-            self.add(candidate).await
         })
     }
 
     fn next_candidate(&self) -> Wait<'_, Option<String>> {
-        Box::pin(async move {
-            let next = self.state.until(|state| match state.candidates.is_empty() {
-                false => Some(Some(state.candidates.remove(0).to_string())),
-                true => (state.gathered || state.failed || state.open == OPEN).then_some(None),
-            });
-            timeout_at(self.deadline, next).await.ok().flatten()
-        })
+        Box::pin(self.progress.next_candidate())
     }
 
     fn open(&self) -> Wait<'_, Result<Link, LinkError>> {
-        Box::pin(async move {
-            let begun = Instant::now();
-            let opened = self.state.until(|state| match (state.failed, state.open == OPEN) {
-                (true, _) => Some(Err(LinkError::Failed)),
-                (false, true) => Some(Ok(())),
-                (false, false) => None,
-            });
-            match timeout_at(self.deadline, opened).await {
-                Ok(opened) => opened?,
-                Err(_) => return Err(LinkError::TimedOut(self.deadline.saturating_duration_since(begun))),
-            }
-            let (local, remote, side) = {
-                let mut state = self.state();
-                let first = !std::mem::replace(&mut state.given, true);
-                let side = if state.answers { Side::Answered } else { Side::Offered };
-                match (first, state.local, state.remote) {
-                    (true, Some(local), Some(remote)) => (local, remote, side),
-                    _ => return Err(LinkError::Failed),
-                }
-            };
-            Ok(Link::new(Arc::clone(&self.pipe), local, remote, side))
-        })
-    }
-}
-
-/// An attempt that nobody waits for any more ends; a link that was given away lives on.
-struct Guard {
-    pipe: Arc<Pipe>,
-    state: Arc<Progress>,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if !self.state.lock().given {
-            self.pipe.abandon();
-        }
-    }
-}
-
-/// Both channels, as bits of [`State::open`].
-const OPEN: u8 = 0b11;
-
-/// How far the opening is.
-#[derive(Default)]
-struct State {
-    /// Of this end, not yet given to the peer.
-    candidates: Vec<Candidate>,
-    gathered: bool,
-    /// Of the peer, before its answer.
-    early: Vec<Candidate>,
-    /// How many the peer sent besides its description.
-    taken: usize,
-    local: Option<Fingerprint>,
-    remote: Option<Fingerprint>,
-    /// Whether this end answered an offer.
-    answers: bool,
-    open: u8,
-    failed: bool,
-    given: bool,
-}
-
-/// The state, and who waits for it to change.
-#[derive(Default)]
-struct Progress {
-    state: Mutex<State>,
-    changed: Notify,
-    settled: AtomicBool,
-}
-
-impl Progress {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock());
-        self.changed.notify_waiters();
-    }
-
-    async fn until<T>(&self, mut ready: impl FnMut(&mut State) -> Option<T>) -> T {
-        loop {
-            let changed = self.changed.notified();
-            let mut changed = std::pin::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(value) = ready(&mut self.lock()) {
-                return value;
-            }
-            changed.await;
-        }
-    }
-
-    /// The channel is open.
-    fn opened(&self, channel: Channel, watch: &Watch) {
-        let mut open = false;
-        self.change(|state| {
-            state.open |= 1 << channel.id();
-            open = state.open == OPEN;
-        });
-        if open {
-            self.settled.store(true, Ordering::Relaxed);
-            watch.settle();
-        }
-    }
-
-    /// There will be no link, or no longer.
-    fn failed(&self) {
-        if !self.settled.load(Ordering::Relaxed) {
-            self.change(|state| state.failed = true);
-        }
+        Box::pin(self.progress.link(&self.pipe))
     }
 }
 
 /// Hears of the connection's events, in its driver's task.
 struct Handler {
-    state: Arc<Progress>,
+    progress: Arc<Progress>,
     pipe: Arc<Pipe>,
     watch: Arc<Watch>,
 }
@@ -398,18 +244,14 @@ struct Handler {
 #[async_trait::async_trait]
 impl PeerConnectionEventHandler for Handler {
     async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
-        let Ok(candidate) = event.candidate.to_json() else { return };
-        let Ok(candidate) = Candidate::parse(&candidate.candidate) else { return };
-        self.state.change(|state| {
-            if state.candidates.len() < MAX_CANDIDATES {
-                state.candidates.push(candidate);
-            }
-        });
+        if let Ok(candidate) = event.candidate.to_json() {
+            self.progress.found(&candidate.candidate);
+        }
     }
 
     async fn on_ice_gathering_state_change(&self, gathering: RTCIceGatheringState) {
         if gathering == RTCIceGatheringState::Complete {
-            self.state.change(|state| state.gathered = true);
+            self.progress.gathered();
         }
     }
 
@@ -420,12 +262,12 @@ impl PeerConnectionEventHandler for Handler {
             RTCPeerConnectionState::Closed => self.pipe.end(CloseReason::Peer),
             _ => return,
         }
-        self.state.failed();
+        self.progress.failed();
     }
 
     async fn on_data_channel(&self, _: Arc<dyn DataChannel>) {
         self.pipe.end(CloseReason::Protocol(Breach::Channel));
-        self.state.failed();
+        self.progress.failed();
     }
 }
 

@@ -11,7 +11,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 use bytes::BytesMut;
 use futures::task::AtomicWaker;
@@ -19,6 +18,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
 use super::{Channel, CloseReason, DATA_PATIENCE, Fingerprint, INBOX_FRAMES, LinkEvent, LinkKey, MAX_MESSAGE};
+use crate::net::platform::Instant;
 
 /// An open link. Dropping it closes it, unless its frames were [forwarded](Self::forward).
 ///

@@ -7,10 +7,10 @@
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use quinn::congestion::{BbrConfig, Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 use quinn_proto::RttEstimator;
+use web_time::Instant;
 
 /// The window of a session that is being closed, in bytes: larger than anything in flight, and than what `quinn` paces.
 const OPEN_WINDOW: u64 = 1 << 40;

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout};
 
 use super::carrier::lock;
 use super::congestion;
@@ -18,6 +17,7 @@ use super::stream::{Socket, header, read_header};
 use super::transport::Settings;
 use crate::id::Id;
 use crate::key::PeerKey;
+use crate::net::platform::{self, Instant, sleep_until, timeout};
 
 /// A session with a peer. Clones are the same session; it goes on without any, until nothing uses it for a while.
 #[derive(Clone)]
@@ -198,7 +198,7 @@ impl Session {
             listeners.hand_over(Socket::new(name, send, recv, lease));
         });
         if naming.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            tokio::spawn(naming);
+            platform::spawn(naming);
         }
     }
 

@@ -14,7 +14,6 @@ use bytes::Bytes;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
 
 use super::carrier::{Carrier, Packets, lock};
 use super::error::SessionError;
@@ -23,6 +22,7 @@ use super::sessions::Sessions;
 use super::transport::{MAX_PACKET, Settings};
 use crate::id::Id;
 use crate::key::Identity;
+use crate::net::platform::{self, Instant, sleep_until};
 
 /// Packets that a node's task takes from its queue at once, at most.
 const DRAIN: usize = 64;
@@ -101,7 +101,7 @@ impl MemoryRing {
         });
         let (sessions, port) = Sessions::new(identity, MemoryCarrier(queue.clone()), settings)?;
         write(&self.0.ports).insert(id, port);
-        tokio::spawn(carry(id, queue));
+        platform::spawn(carry(id, queue));
         Ok(sessions)
     }
 

@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, ConnectionError, Endpoint, Incoming, ServerConfig, TokioRuntime, TransportConfig};
+use quinn::{ClientConfig, ConnectionError, Endpoint, Incoming, ServerConfig, TransportConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 use super::address::{address_of, id_of};
 use super::carrier::{Carrier, RingSocket, lock};
@@ -23,6 +22,7 @@ use super::transport::{
 };
 use crate::id::Id;
 use crate::key::Identity;
+use crate::net::platform::{self, timeout};
 
 /// How long [`Sessions::close`] waits until the peers have been told.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ impl Sessions {
             endpoint_config(identity, settings.max_packet),
             Some(server.clone()),
             socket.clone(),
-            Arc::new(TokioRuntime),
+            Arc::new(platform::QuicRuntime),
         )
         .map_err(|e| SessionError::Protocol(e.to_string()))?;
         let inner = Arc::new(Inner {
@@ -69,7 +69,7 @@ impl Sessions {
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
             settings,
         });
-        tokio::spawn(admit_all(inner.clone()));
+        platform::spawn(admit_all(inner.clone()));
         let port = Port::new(socket.inbox().clone(), Arc::downgrade(&inner));
         Ok((Sessions { owner: Arc::new(Owner(inner)) }, port))
     }
@@ -99,7 +99,7 @@ impl Sessions {
                 None => {
                     let place = inner.places.clone().try_acquire_owned();
                     let place = place.map_err(|_| SessionError::TooManySessions)?;
-                    table.begin(peer, || tokio::spawn(dial(inner.clone(), peer, place)).abort_handle())
+                    table.begin(peer, || platform::spawn(dial(inner.clone(), peer, place)).abort_handle())
                 }
             }
         };
@@ -136,9 +136,14 @@ impl Sessions {
     /// Closes every session and waits, a second at most, until the peers have been told. Bytes that they have not
     /// acknowledged are lost: [`Socket::finish`] waits for that.
     pub async fn close(&self) {
-        self.inner().shut_down();
+        self.shut_down();
         // Late, they find out by themselves.
         let _ = timeout(CLOSE_TIMEOUT, self.inner().endpoint.wait_idle()).await;
+    }
+
+    /// Closes every session without waiting until the peers have been told.
+    pub fn shut_down(&self) {
+        self.inner().shut_down();
     }
 
     /// A handle that does not keep the sessions alive.
@@ -228,7 +233,7 @@ impl Inner {
         }
         lock(&self.table).handshake_begins(from);
         let inner = self.clone();
-        tokio::spawn(async move {
+        platform::spawn(async move {
             let accepted = timeout(inner.settings.handshake_timeout, inner.accept(from, incoming)).await;
             drop(handshake);
             lock(&inner.table).handshake_ends(from);

@@ -14,6 +14,7 @@ use super::error::{SessionError, SocketError, reset};
 use super::live::{Lease, Session};
 use crate::id::Id;
 use crate::key::PeerKey;
+use crate::net::platform;
 
 /// The longest name of what a stream carries, in bytes.
 pub const MAX_NAME: usize = 255;
@@ -164,7 +165,7 @@ impl SocketWriter {
     /// node close without losing some.
     pub async fn finish(&mut self) -> Result<(), SocketError> {
         self.end();
-        match tokio::time::timeout(FINISH_TIMEOUT, self.send.stopped()).await {
+        match platform::timeout(FINISH_TIMEOUT, self.send.stopped()).await {
             Ok(Ok(None)) => Ok(()),
             Ok(Ok(Some(code))) => Err(SocketError::from_code(code)),
             Ok(Err(e)) => Err(e.into()),

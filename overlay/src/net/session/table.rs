@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 
 use super::error::{SessionError, close};
 use super::live::Session;
 use crate::id::Id;
+use crate::net::platform::AbortHandle;
 
 /// What all who dial a peer at the same time wait for.
 pub(super) type Answer = Option<Result<Session, SessionError>>;

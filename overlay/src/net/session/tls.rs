@@ -9,13 +9,18 @@ use std::sync::Arc;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
-use rustls::crypto::ring::{cipher_suite, default_provider, kx_group, sign};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::crypto::ring::{cipher_suite, kx_group, sign};
+use rustls::crypto::{
+    CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom, WebPkiSupportedAlgorithms,
+    verify_tls13_signature_with_raw_key,
+};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+};
 use rustls::quic::Suite;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use super::error::SessionError;
@@ -40,10 +45,13 @@ impl Tls {
         let secret = PrivatePkcs8KeyDer::from(identity.to_pkcs8_der());
         let signer = sign::any_ecdsa_type(&secret.into()).map_err(broken)?;
         let public = CertificateDer::from(identity.public().to_spki_der().to_vec());
+        // Not ring's default with some of it replaced: what is only named comes along, and pages would load all of it.
         let provider = CryptoProvider {
             cipher_suites: vec![cipher_suite::TLS13_AES_256_GCM_SHA384],
             kx_groups: vec![kx_group::SECP256R1],
-            ..default_provider()
+            signature_verification_algorithms: ALGORITHMS,
+            secure_random: &Ring,
+            key_provider: &Ring,
         };
         Ok(Tls { provider: Arc::new(provider), key: Arc::new(CertifiedKey::new(vec![public], signer)) })
     }
@@ -79,6 +87,28 @@ impl Tls {
         config.max_early_data_size = 0;
         let config = QuicServerConfig::with_initial(Arc::new(config), initial_suite());
         config.map(Arc::new).map_err(|e| SessionError::Protocol(e.to_string()))
+    }
+}
+
+/// The one kind of signature that is taken.
+static ALGORITHMS: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[webpki::ring::ECDSA_P256_SHA256],
+    mapping: &[(SignatureScheme::ECDSA_NISTP256_SHA256, &[webpki::ring::ECDSA_P256_SHA256])],
+};
+
+/// The randomness and the keys of `ring`.
+#[derive(Debug)]
+struct Ring;
+
+impl SecureRandom for Ring {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), GetRandomFailed> {
+        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), bytes).map_err(|_| GetRandomFailed)
+    }
+}
+
+impl KeyProvider for Ring {
+    fn load_private_key(&self, key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
+        sign::any_ecdsa_type(&key)
     }
 }
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 
 use crate::ice::IceServer;
 use crate::id::Id;
 use crate::key::Identity;
-use crate::net::signal::connection::{default_tls, request};
+use crate::net::platform::{self, JoinHandle};
+use crate::net::signal::connection::address;
 use crate::net::signal::task::Task;
 use crate::signalling::{ErrorCode, Role, Status, UndeliveredReason, is_network_name};
 use crate::wire::Dial;
@@ -33,7 +33,7 @@ pub struct SignallingConfig {
     pub identity: Identity,
     /// What it is in the ring.
     pub role: Role,
-    /// TLS for `wss://`; `None`: trust the roots that browsers trust.
+    /// TLS for `wss://`; `None`: trust the roots that browsers trust. A browser uses its own.
     pub tls: Option<Arc<ClientConfig>>,
     /// When to ask what of a server.
     pub timing: SignallingTiming,
@@ -195,28 +195,26 @@ pub(super) enum Command {
     Relay { to: Id, dial: Dial },
     FindMembers,
     Status(Status),
+    NetworkChanged,
 }
 
 impl SignallingClient {
     /// Starts to connect, in a task of its own. To be called within a tokio runtime.
-    pub fn start(mut config: SignallingConfig) -> Result<Self, ConfigError> {
+    pub fn start(config: SignallingConfig) -> Result<Self, ConfigError> {
         if config.urls.is_empty() {
             return Err(ConfigError::NoServer);
         }
-        if let Some(bad) = config.urls.iter().find(|url| request(url).is_none()) {
+        if let Some(bad) = config.urls.iter().find(|url| address(url).is_none()) {
             return Err(ConfigError::Url(bad.clone()));
         }
         if !is_network_name(&config.network) {
             return Err(ConfigError::Network(config.network));
         }
-        if config.tls.is_none() && config.urls.iter().any(|url| url.starts_with("wss")) {
-            config.tls = Some(default_tls());
-        }
         let (events_in, events) = mpsc::channel(EVENTS);
         let (commands, commands_out) = mpsc::channel(COMMANDS);
         let (stop, mut stopped) = watch::channel(false);
         let mut task = Task::new(config, events_in, commands_out);
-        let task = tokio::spawn(async move {
+        let task = platform::spawn(async move {
             tokio::select! {
                 _ = stopped.changed() => {} // An error: the client was dropped.
                 _ = task.run() => {}
@@ -257,6 +255,12 @@ impl SignallingHandle {
     /// Tells how the node sees the ring, now and after every reconnect.
     pub fn status(&self, status: Status) -> Result<(), SendError> {
         self.command(Command::Status(status))
+    }
+
+    /// Says that the machine's network has changed: a server that is waited for is tried at once, and one that is connected must give
+    /// a sign of life.
+    pub fn network_changed(&self) -> Result<(), SendError> {
+        self.command(Command::NetworkChanged)
     }
 
     fn command(&self, command: Command) -> Result<(), SendError> {

@@ -1,18 +1,10 @@
 //! One connection to one signalling server: opened and registered, or not at all.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
-use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::client::Request;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
+use http::Uri;
 
+use crate::net::platform::{WebSocket, timeout};
 use crate::net::signal::client::SignallingConfig;
 use crate::signalling::{
     Challenge, ErrorCode, MAX_MESSAGE_BYTES, NodeMessage, ParseError, Register, ServerError, ServerMessage, Status,
@@ -23,15 +15,13 @@ use crate::signalling::{
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(4);
 /// How long a message may take to be written.
 pub const WRITE_LIMIT: Duration = Duration::from_secs(10);
-/// Bytes of the buffer for reading. The library's default is 128 KiB.
-const READ_BUFFER: usize = 4 * 1024;
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// A registered connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocket,
     pub(super) welcome: Box<Welcome>,
 }
 
@@ -50,34 +40,17 @@ impl Broken {
     }
 }
 
-impl From<WsError> for Broken {
-    fn from(error: WsError) -> Self {
-        Broken::Lost(match error {
-            WsError::Io(error) => format!("the connection failed: {error}"),
-            WsError::Http(answer) => format!("the server answered with HTTP status {}", answer.status()),
-            WsError::ConnectionClosed => "the server closed the connection".into(),
-            other => format!("the connection failed: {other}"),
-        })
+impl From<String> for Broken {
+    fn from(reason: String) -> Self {
+        Broken::Lost(reason)
     }
 }
 
-/// The request for this URL, if it is one of a signalling server.
-pub(super) fn request(url: &str) -> Option<Request> {
-    let request = url.into_client_request().ok()?;
-    let is_websocket = matches!(request.uri().scheme_str(), Some("ws" | "wss"));
-    (is_websocket && request.uri().host().is_some_and(|host| !host.is_empty())).then_some(request)
-}
-
-/// TLS with the roots that browsers trust. The provider is named here: the process may have none by default, or two.
-pub(super) fn default_tls() -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring's provider supports rustls' default versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
+/// The address in this URL, if it is one of a signalling server.
+pub(super) fn address(url: &str) -> Option<Uri> {
+    let address: Uri = url.parse().ok()?;
+    let is_websocket = matches!(address.scheme_str(), Some("ws" | "wss"));
+    (is_websocket && address.host().is_some_and(|host| !host.is_empty())).then_some(address)
 }
 
 impl Connection {
@@ -89,24 +62,15 @@ impl Connection {
     }
 
     async fn connect(url: &str, config: &SignallingConfig, status: Option<Status>) -> Result<Self, Broken> {
-        let request = request(url).ok_or_else(|| Broken::because("not a ws:// or wss:// URL"))?;
-        let host = host_of(&request);
-        let secure = request.uri().scheme_str() == Some("wss");
-        let connector = secure.then(|| Connector::Rustls(config.tls.clone().unwrap_or_else(default_tls)));
-        let limits = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            .max_write_buffer_size(4 * MAX_MESSAGE_BYTES)
-            .max_message_size(Some(MAX_MESSAGE_BYTES))
-            .max_frame_size(Some(MAX_MESSAGE_BYTES));
-        let (mut socket, _) = connect_async_tls_with_config(request, Some(limits), true, connector).await?;
+        let address = address(url).ok_or_else(|| Broken::because("not a ws:// or wss:// URL"))?;
+        let mut socket = WebSocket::connect(url, config.tls.clone(), MAX_MESSAGE_BYTES).await?;
         let challenge = match receive(&mut socket).await? {
             ServerMessage::Challenge(challenge) => challenge,
             ServerMessage::Error(refusal) => return Err(Broken::Refused(refusal)),
             _ => return Err(Broken::because("the server did not begin with a challenge")),
         };
-        let register = answer(&challenge, config, &host, status)?;
-        socket.send(Message::text(register.to_json())).await?;
+        let register = answer(&challenge, config, host_of(&address), status)?;
+        socket.send(register.to_json()).await?;
         match receive(&mut socket).await? {
             ServerMessage::Welcome(welcome) if welcome.id == config.identity.id() => Ok(Connection { socket, welcome }),
             ServerMessage::Welcome(_) => Err(Broken::because("the server computed another id from our key")),
@@ -117,34 +81,32 @@ impl Connection {
 
     /// The next message. `Ok(None)`: a sign of life that says nothing. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<ServerMessage>, Broken> {
-        let message = self.socket.next().await.ok_or_else(|| Broken::from(WsError::ConnectionClosed))??;
-        read(message)
+        self.socket.next().await?.map_or(Ok(None), |text| read(&text))
     }
 
     /// Sends a message, within [`WRITE_LIMIT`].
     pub(super) async fn send(&mut self, message: &NodeMessage) -> Result<(), Broken> {
-        self.write(Message::text(message.to_json())).await
+        in_time(self.socket.send(message.to_json())).await
     }
 
-    /// Asks for a sign of life.
+    /// Asks for a sign of life: by a question that every server answers where WebSockets cannot ping, as in browsers.
     pub(super) async fn ping(&mut self) -> Result<(), Broken> {
-        self.write(Message::Ping(Default::default())).await
+        match in_time(self.socket.ping()).await? {
+            true => Ok(()),
+            false => self.send(&NodeMessage::FindMembers).await,
+        }
     }
 
     /// Closes it properly, if the server is quick.
-    pub(super) async fn close(mut self) {
-        let _ = timeout(GOODBYE, async {
-            let _ = self.socket.close(None).await;
-            while self.socket.next().await.is_some_and(|message| message.is_ok()) {}
-        })
-        .await;
+    pub(super) async fn close(self) {
+        let _ = timeout(GOODBYE, self.socket.close()).await;
     }
+}
 
-    async fn write(&mut self, message: Message) -> Result<(), Broken> {
-        match timeout(WRITE_LIMIT, self.socket.send(message)).await {
-            Ok(written) => written.map_err(Broken::from),
-            Err(_) => Err(Broken::because("the server does not read")),
-        }
+async fn in_time<T>(writing: impl Future<Output = Result<T, String>>) -> Result<T, Broken> {
+    match timeout(WRITE_LIMIT, writing).await {
+        Ok(written) => Ok(written?),
+        Err(_) => Err(Broken::because("the server does not read")),
     }
 }
 
@@ -164,31 +126,27 @@ fn answer(
 }
 
 /// The host as the URL has it, with its port if the URL names one.
-fn host_of(request: &Request) -> String {
-    let authority = request.uri().authority().map_or("", |authority| authority.as_str());
-    authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned()
+fn host_of(address: &Uri) -> &str {
+    let authority = address.authority().map_or("", |authority| authority.as_str());
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
-async fn receive(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> Result<ServerMessage, Broken> {
+async fn receive(socket: &mut WebSocket) -> Result<ServerMessage, Broken> {
     loop {
-        let message = socket.next().await.ok_or_else(|| Broken::from(WsError::ConnectionClosed))??;
-        if let Some(message) = read(message)? {
+        if let Some(text) = socket.next().await?
+            && let Some(message) = read(&text)?
+        {
             return Ok(message);
         }
     }
 }
 
-fn read(message: Message) -> Result<Option<ServerMessage>, Broken> {
-    match message {
-        Message::Text(text) => match ServerMessage::parse(&text) {
-            Ok(message) => Ok(Some(message)),
-            // A later version may have more to say.
-            Err(ParseError::UnknownType(_)) => Ok(None),
-            Err(error) => Err(Broken::because(format!("the server sent no message of this protocol: {error}"))),
-        },
-        Message::Ping(_) | Message::Pong(_) => Ok(None),
-        Message::Close(_) => Err(Broken::because("the server closed the connection")),
-        Message::Binary(_) | Message::Frame(_) => Err(Broken::because("the server sent binary data")),
+fn read(text: &str) -> Result<Option<ServerMessage>, Broken> {
+    match ServerMessage::parse(text) {
+        Ok(message) => Ok(Some(message)),
+        // A later version may have more to say.
+        Err(ParseError::UnknownType(_)) => Ok(None),
+        Err(error) => Err(Broken::because(format!("the server sent no message of this protocol: {error}"))),
     }
 }
 
@@ -199,16 +157,16 @@ mod tests {
     #[test]
     fn only_websocket_urls_are_urls_of_a_server() {
         for good in ["ws://127.0.0.1:9000", "wss://signal.example.org", "ws://[::1]:9000/ws"] {
-            assert!(request(good).is_some(), "{good}");
+            assert!(address(good).is_some(), "{good}");
         }
         for bad in ["", "127.0.0.1:9000", "http://a.example", "ws://", "ws:// a", "file:///etc"] {
-            assert!(request(bad).is_none(), "{bad}");
+            assert!(address(bad).is_none(), "{bad}");
         }
     }
 
     #[test]
     fn a_registration_names_the_host_as_the_url_has_it() {
-        let host = |url: &str| host_of(&request(url).unwrap());
+        let host = |url: &str| host_of(&address(url).unwrap()).to_owned();
         assert_eq!(host("wss://signal.example.org/ws"), "signal.example.org");
         assert_eq!(host("ws://127.0.0.1:9000"), "127.0.0.1:9000");
         assert_eq!(host("ws://user:secret@a.example:1"), "a.example:1");

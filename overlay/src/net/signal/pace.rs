@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use crate::net::platform::Instant;
 use crate::signalling::Limits;
 
 /// The part of the server's limit that is used: clocks differ, and pings count too.

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, OptionFuture};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
 
 use crate::id::Id;
+use crate::net::platform::{Instant, sleep_until};
 use crate::net::signal::backoff::{BACKOFF_LONGEST, Backoff, STEADY, jitter};
 use crate::net::signal::client::{Command, NotDelivered, SignallingConfig, SignallingEvent};
 use crate::net::signal::connection::{Broken, Connection};
 use crate::net::signal::pace::Pace;
 use crate::signalling::{MemberList, NodeMessage, RelayTo, Role, ServerMessage, Status};
+
+/// How long a server has for a sign of life after the network changed.
+const DOUBT: Duration = Duration::from_secs(3);
 
 /// Nobody takes the events any more.
 pub(super) struct Closed;
@@ -128,6 +131,8 @@ impl Task {
         let mut heard = Instant::now();
         let mut ping_at = heard + timing.ping_every;
         let mut find_at = heard + jittered(timing.find_every);
+        // When it became doubtful whether the server can still be heard.
+        let mut doubted: Option<Instant> = None;
         let mut prefer_at = heard + jittered(timing.prefer_every);
         let mut preferred: Option<BoxFuture<'static, Option<Better>>> = None;
         loop {
@@ -147,14 +152,20 @@ impl Task {
                     Err(broken) => Err(broken),
                 },
                 command = self.commands.recv(), if may_send => match command {
+                    Some(Command::NetworkChanged) => {
+                        doubted = Some(Instant::now());
+                        ping_at = Instant::now() + DOUBT;
+                        current.connection.ping().await
+                    }
                     Some(command) => self.obey(command).await?,
                     None => return Err(Closed),
                 },
                 () = sleep_until(may_send_at), if !may_send => Ok(()),
                 () = sleep_until(ping_at) => {
                     ping_at = Instant::now() + timing.ping_every;
-                    if heard.elapsed() >= timing.silence {
-                        Err(Broken::Lost(format!("the server was silent for {} s", timing.silence.as_secs_f32())))
+                    let is_deaf = doubted.take().is_some_and(|since| heard < since);
+                    if is_deaf || heard.elapsed() >= timing.silence {
+                        Err(Broken::Lost(format!("the server was silent for {:.1} s", heard.elapsed().as_secs_f32())))
                     } else {
                         current.connection.ping().await
                     }
@@ -220,6 +231,8 @@ impl Task {
                 NodeMessage::Status(status)
             }
             Command::Relay { to, dial } => NodeMessage::Relay(RelayTo::dial(to, &dial)),
+            // Seen to where the connection is served.
+            Command::NetworkChanged => return Ok(Ok(())),
         };
         let limit = self.current.as_ref().map_or(0, |current| current.connection.welcome.limits.message_bytes);
         if let NodeMessage::Relay(relay) = &message
@@ -234,7 +247,8 @@ impl Task {
     async fn obey_offline(&mut self, command: Option<Command>) -> Result<(), Closed> {
         match command.ok_or(Closed)? {
             Command::Status(status) => self.status = Some(status),
-            Command::FindMembers => {} // The welcome brings some.
+            Command::FindMembers => {}    // The welcome brings some.
+            Command::NetworkChanged => {} // It is being tried.
             Command::Relay { to, .. } => {
                 self.tell(SignallingEvent::Undeliverable { to, reason: NotDelivered::Disconnected }).await?;
             }
@@ -254,7 +268,10 @@ impl Task {
         loop {
             tokio::select! {
                 () = sleep_until(until) => return Ok(()),
-                command = self.commands.recv() => self.obey_offline(command).await?,
+                command = self.commands.recv() => match command {
+                    Some(Command::NetworkChanged) => return Ok(()),
+                    command => self.obey_offline(command).await?,
+                },
             }
         }
     }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::peer_connection::PeerConnection;
 
-use super::super::debt::{Debt, paid_by};
 use super::super::pipe::Pipe;
-use super::super::runtime::{Beside, Watch};
 use super::super::{Breach, Channel, CloseReason, MAX_MESSAGE};
+use super::debt::{Debt, paid_by};
+use super::runtime::{Beside, Watch};
 use super::{Progress, RECEIVE_WINDOW};
 
 /// How long a link that is closed waits for what was sent on the ring channel to arrive.
@@ -227,11 +227,17 @@ struct Reader {
 }
 
 impl Reader {
+    fn opened(&self) {
+        if self.progress.opened(self.channel) {
+            self.watch.settle();
+        }
+    }
+
     /// Reads until the channel ends, and says how it did.
     async fn read(self, end: Arc<dyn DataChannel>) -> CloseReason {
         while let Some(event) = end.poll().await {
             match event {
-                DataChannelEvent::OnOpen => self.progress.opened(self.channel, &self.watch),
+                DataChannelEvent::OnOpen => self.opened(),
                 DataChannelEvent::OnMessage(message) => {
                     if message.is_string {
                         return CloseReason::Protocol(Breach::Text);

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 
 use super::super::hello::{HelloError, HelloSettings, greet};
 use super::super::testing::{self, frame, link, soon};
-use super::super::{CloseReason, SendError};
+use super::super::{CloseReason, Fingerprint, MAX_CANDIDATES, SendError};
 use super::*;
 use crate::ice::IceServer;
 use crate::key::Identity;

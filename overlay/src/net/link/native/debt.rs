@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{DATA_QUEUE_BYTES, RING_QUEUE_BYTES};
+use super::super::{DATA_QUEUE_BYTES, RING_QUEUE_BYTES};
 
 /// Datagrams up to this length are no part of a long message: acknowledgements, with all the gaps that they can tell of.
 const SMALL_DATAGRAM: usize = 600;

@@ -1,0 +1,250 @@
+/** A text that is a node's id (12 hexadecimal digits), or its `@name`. */
+export type Who = string;
+
+/** Bytes in any form. Text is sent as UTF-8. */
+export type Bytes = Uint8Array | ArrayBuffer | ArrayBufferView | string;
+
+/** What went wrong, in one word that never changes. */
+export type ErrorCode =
+  | 'failed'
+  | 'no-such-function'
+  | 'no-such-value'
+  | 'wrong-arguments'
+  | 'no-such-service'
+  | 'no-such-peer'
+  | 'refused'
+  | 'timed-out'
+  | 'cancelled'
+  | 'peer-lost'
+  | 'too-large'
+  | 'too-many'
+  | 'closed'
+  | 'protocol'
+  | 'name-taken'
+  | 'bad-name'
+  | 'malformed';
+
+/** Every error of a node. Operations that a signal aborts are rejected with the signal's own reason instead. */
+export class AtollError extends Error {
+  constructor(code: ErrorCode, message: string, data?: unknown);
+  readonly code: ErrorCode;
+  /** What a function that failed says besides: the `data` of the error that it threw. */
+  readonly data?: unknown;
+}
+
+export interface IceServer {
+  urls: string[];
+  username?: string;
+  credential?: string;
+}
+
+/** Gives an operation up. */
+export interface Abortable {
+  signal?: AbortSignal;
+}
+
+/** And how long it may take, in milliseconds: 10,000 where nothing is said. */
+export interface Timed extends Abortable {
+  timeout?: number;
+}
+
+export interface JoinOptions extends Abortable {
+  /** The signalling server, `wss://…`, or several of which the first that answers serves. */
+  signalling: string | string[];
+  /**
+   * Who the node is. A name: a key that this browser keeps under the name, the same after a reload. Bytes: a P-256 key in PKCS#8. Left
+   * out: somebody new each time, and nothing is kept.
+   */
+  key?: string | Uint8Array;
+  /** The ring on that server. Default: `atoll`. */
+  network?: string;
+  /** What all nodes of the network share. Default: none, everyone may join. */
+  secret?: string;
+  /** A name that the node claims, such as `@alice`. */
+  name?: string;
+  /** Links at most, in both directions together. Default: 16. */
+  links?: number;
+  /** Whether it only visits: it owns no arc of the ring and forwards nothing. Default: false. */
+  leaf?: boolean;
+  /** STUN and TURN servers, besides those that the signalling server names. */
+  iceServers?: IceServer[];
+  /** Uses TURN servers alone, which hides this machine's addresses from peers. Default: false. */
+  relayOnly?: boolean;
+  /** Whether busy sessions get a link of their own, within the budget. Default: true. */
+  directLinks?: boolean;
+  /** How long joining may take, in milliseconds. Default: 30,000. */
+  timeout?: number;
+  /** Where the WebAssembly module is, if not beside this package's files. */
+  module?: string | URL;
+}
+
+/** What happens to a node: each event is a `CustomEvent` with this `detail`. */
+export interface AtollEvents {
+  /** It has its place on the ring: again after `isolated`. */
+  join: {};
+  /** All its links are gone; it joins anew. */
+  isolated: {};
+  /** A link to a peer opened. */
+  connect: { peer: string };
+  /** The link to a peer is gone. */
+  disconnect: { peer: string };
+  /** The nodes before and after it on the ring changed. */
+  ring: { predecessor?: string; successor?: string };
+  /** It has left. */
+  leave: {};
+  /** It is registered with a signalling server. */
+  signalling: { url: string };
+  /** A signalling server is lost, or refuses it. The ring goes on; it is tried again in so many milliseconds. */
+  signallinglost: { url: string; reason: string; retryIn: number };
+  /** A peer that did not prove who it is was refused. */
+  refused: { peer: string; reason: string };
+  /** A link that was agreed on did not open. */
+  linkfailed: { peer: string; reason: string };
+  /** A name that it had claimed is somebody else's. */
+  namelost: { name: string };
+}
+
+/** A node on the ring. */
+export class Atoll extends EventTarget {
+  private constructor();
+  /** Joins the ring; resolved when the node has its place. */
+  static join(options: JoinOptions): Promise<Atoll>;
+
+  /** Its id: 12 hexadecimal digits. */
+  readonly id: string;
+  /** Its public key, in hexadecimal digits. */
+  readonly key: string;
+  /** The ids of the peers that it has a link to. */
+  readonly peers: string[];
+  readonly closed: boolean;
+
+  /** Opens a socket to a peer, over as many hops as it takes. With `protocol`, another kind of stream than sockets. */
+  dial(peer: Who, options?: Abortable & { protocol?: string }): Promise<Socket>;
+  /** The sockets that peers dial, as they come. One reader at a time. */
+  listen(options?: Abortable & { protocol?: string }): AsyncGenerator<Socket, void, void>;
+
+  /** Provides an object to peers. Its functions are called with a `this` of type {@link Call}. */
+  provide(name: string, object: object): Promise<Service>;
+  /** Another node: to use what it provides. It may be this one. */
+  peer(who: Who): Peer;
+
+  /** Stores bytes for `ttl` milliseconds, an hour where nothing is said; gives the key. With a `name` they can be replaced later. */
+  put(value: Bytes, options?: { ttl?: number; name?: string }): Promise<string>;
+  /** The bytes under a key; `undefined` where there are none. */
+  get(key: string, options?: Abortable): Promise<Uint8Array | undefined>;
+
+  /** Claims a name for this node, until it is released or the node closes. */
+  claim(name: string): Promise<{ readonly name: string; release(): void }>;
+  /** The id of the node that owns a point of the ring: an id, or any other text by its hash. */
+  lookup(key: string, options?: Abortable): Promise<string>;
+  /** The point of the ring that a text stands for. */
+  point(key: string): string;
+  /** The ids of the nodes on the way to a peer, the peer last. */
+  trace(peer: Who, options?: Abortable): Promise<string[]>;
+  /** Refreshes a row of the finger table, 0 to 47; gives the id of the node that stands in it. */
+  updateFinger(row: number): Promise<string>;
+  /** What the node knows of itself and its neighbours; `undefined` once it is closed. */
+  status(): Promise<any>;
+  /** Leaves the ring: the others know at once. A page that is left does so by itself. */
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+
+  addEventListener<K extends keyof AtollEvents>(
+    type: K,
+    listener: (event: CustomEvent<AtollEvents[K]>) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  removeEventListener<K extends keyof AtollEvents>(
+    type: K,
+    listener: (event: CustomEvent<AtollEvents[K]>) => void,
+    options?: boolean | EventListenerOptions,
+  ): void;
+  removeEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | EventListenerOptions,
+  ): void;
+}
+
+/** A stream of bytes each way, with a node any number of hops away. */
+export interface Socket {
+  /** The id of the node at the other end. */
+  readonly peer: string;
+  readonly readable: ReadableStream<Uint8Array>;
+  /** Closing it waits until the peer has all bytes. */
+  readonly writable: WritableStream<Bytes>;
+  /** Gives the socket up, both ways. */
+  close(): void;
+}
+
+/** An object that this node provides. */
+export interface Service {
+  /** Sets the value at a path such as `deep.x`, and tells who watches it. */
+  set(path: string, value: unknown): void;
+  /** Provides it no longer. */
+  withdraw(): void;
+}
+
+/** What the functions of a provided object have as `this`. */
+export interface Call {
+  /** The id of the node that calls. */
+  readonly caller: string;
+  /** The path by which it was called; empty for a function that was passed. */
+  readonly path: string;
+  /** Milliseconds until nobody waits for the result any more. */
+  readonly within: number;
+  /** Aborted when nobody waits any more. */
+  readonly signal: AbortSignal;
+}
+
+/** A function of another node. */
+export interface RemoteFunction<A extends unknown[] = any[], R = any> {
+  (...args: A): Promise<R>;
+  /** Its results one by one. */
+  stream(...args: A): AsyncGenerator<R, void, void>;
+}
+
+/** A function that was passed in a call, or came as a result. */
+export interface HeldFunction<A extends unknown[] = any[], R = any> extends RemoteFunction<A, R> {
+  /** Tells its node that it is needed no more. When it is dropped, that is done in time. */
+  release(): void;
+}
+
+/** An object as others see it: its functions give promises, and those that give many results are iterated over. */
+export type Remote<T> = {
+  readonly [K in keyof T]: T[K] extends (...args: infer A) => AsyncIterable<infer I>
+    ? ((...args: A) => AsyncGenerator<I, void, void>) & { stream(...args: A): AsyncGenerator<I, void, void> }
+    : T[K] extends (...args: infer A) => infer R
+      ? RemoteFunction<A, Awaited<R>>
+      : T[K] extends Uint8Array | unknown[]
+        ? T[K]
+        : T[K] extends object
+          ? Remote<T[K]>
+          : T[K];
+};
+
+/** Another node. Nothing is sent before something is asked of it. */
+export interface Peer {
+  /** Where it is on the ring. */
+  id(options?: Abortable): Promise<string>;
+  /** The names of the services that it provides. */
+  services(options?: Timed): Promise<string[]>;
+  /** One of its services. Its values are those of now. */
+  service<T extends object = any>(name: string, options?: Timed): Promise<Remote<T>>;
+  /** A value of a service, as it is now; without a path, all of them. */
+  get<T = any>(service: string, path?: string, options?: Timed): Promise<T>;
+  /** Calls a function by its path, such as `deep.x.f`. */
+  call<T = any>(service: string, path: string, args?: unknown[], options?: Timed): Promise<T>;
+  /** The results of a function that gives many, one by one. */
+  stream<T = any>(service: string, path: string, args?: unknown[], options?: Timed): AsyncGenerator<T, void, void>;
+  /** A value of a service, and each change of it. Who takes long gets the newest. */
+  watch<T = any>(service: string, path?: string, options?: Timed): AsyncGenerator<T, void, void>;
+}
+
+/** Forgets the key that this browser keeps under a name. */
+export function forget(key: string): Promise<void>;

@@ -1,0 +1,27 @@
+// Loads the node, once for all of the page.
+
+import start, * as wasm from '../wasm/atoll_web.js';
+import { AtollError } from './error.js';
+import { held, hold } from './function.js';
+
+let loading;
+
+/** The functions of the node. A module elsewhere than beside this one is named by `url`. */
+export function load(url) {
+  loading ??= begin(url).catch((error) => {
+    loading = undefined;
+    throw new AtollError('failed', `the node cannot be loaded: ${error.message}`);
+  });
+  return loading;
+}
+
+async function begin(url) {
+  await start(url === undefined ? undefined : { module_or_path: url });
+  wasm.setHooks({
+    error: (code, message, data) => new AtollError(code, message, data),
+    hold: (number) => hold(wasm, number),
+    held,
+    panicked: (message) => console.error(`Atoll has failed, which is a bug: ${message}`),
+  });
+  return wasm;
+}

@@ -1,0 +1,88 @@
+// Measures tabs: `node measure.mjs SIGNALLING [chrome|firefox]`. A line of JSON for each figure.
+
+import { endAll, eventually, join, launch, serve, tab } from './support.mjs';
+
+const [signalling, kind = 'chrome'] = process.argv.slice(2);
+const TRIPS = 500;
+const BYTES = 16 * 1024 * 1024;
+const RING = 10;
+const JOINS = 100;
+
+function say(figure) {
+  console.log(JSON.stringify(figure));
+}
+
+function percentile(times, share) {
+  return [...times].sort((a, b) => a - b)[Math.min(times.length - 1, Math.floor(share * times.length))];
+}
+
+/** Joins two tabs by a plain data channel. */
+async function plain(here, there, options) {
+  const offer = await here.evaluate((options) => rawBegin(options), options);
+  const answer = await there.evaluate((options, offer) => rawBegin(options, offer), options, offer);
+  await here.evaluate((answer) => rawAccept(answer), answer);
+}
+
+async function open(browser, url) {
+  const page = await tab(browser, url);
+  await page.addScriptTag({ url: '/measure.js', type: 'module' });
+  await page.waitForFunction(() => globalThis.joinAndLeave !== undefined);
+  return page;
+}
+
+async function main() {
+  const url = await serve();
+  const browser = await launch(kind);
+  const [here, there] = [await open(browser, url), await open(browser, url)];
+  const ids = [await join(here, signalling), await join(there, signalling)];
+  await eventually(5000, () => here.evaluate((peer) => (node.peers.includes(peer) ? undefined : 'no link'), ids[1]));
+
+  await plain(here, there, { ordered: true });
+  await there.evaluate(() => rawEcho());
+  const trips = (name, ...args) => here.evaluate((name, args) => globalThis[name](...args), name, args);
+  // The first of each warms up.
+  await trips('rawTrips', TRIPS / 5);
+  await trips('socketTrips', ids[1], TRIPS / 5);
+  await trips('callTrips', ids[1], TRIPS / 5);
+  const raw = await trips('rawTrips', TRIPS);
+  const socket = await trips('socketTrips', ids[1], TRIPS);
+  const call = await trips('callTrips', ids[1], TRIPS);
+  const [plainMedian, socketMedian] = [percentile(raw, 0.5), percentile(socket, 0.5)];
+  say({ name: `${kind}: 64 B there and back, plain data channel, p50`, value: plainMedian, unit: 'ms', p99: percentile(raw, 0.99) });
+  say({ name: `${kind}: 64 B there and back, socket over one link, p50`, value: socketMedian, unit: 'ms', p99: percentile(socket, 0.99) });
+  say({ name: `${kind}: a call with 64 B, p50`, value: percentile(call, 0.5), unit: 'ms', p99: percentile(call, 0.99) });
+  say({ name: `${kind}: socket to plain data channel, p50`, value: socketMedian / plainMedian, unit: 'times', at_most: 3 });
+
+  const counted = there.evaluate((bytes) => rawCount(bytes), BYTES);
+  await here.evaluate((bytes) => rawSend(bytes), BYTES);
+  const rawRate = (await counted) / 2 ** 20;
+  const received = there.evaluate(() => socketCount());
+  await here.evaluate((peer, bytes) => socketSend(peer, bytes), ids[1], BYTES);
+  const rate = (await received) / 2 ** 20;
+  say({ name: `${kind}: stream, plain data channel`, value: rawRate, unit: 'MiB/s' });
+  say({ name: `${kind}: stream, socket over one link`, value: rate, unit: 'MiB/s' });
+  say({ name: `${kind}: stream of a socket to that of a plain data channel`, value: rate / rawRate, unit: 'times', at_least: 0.5 });
+
+  const pages = [here, there];
+  while (pages.length < RING) {
+    const page = await open(browser, url);
+    ids.push(await join(page, signalling));
+    pages.push(page);
+  }
+  const rounds = [];
+  for (const [at, page] of pages.entries()) rounds.push(...(await page.evaluate((peer) => socketTrips(peer, 20), ids[(at + RING / 2) % RING])));
+  say({ name: `${kind}: 64 B there and back in a ring of ${RING} tabs, p50`, value: percentile(rounds, 0.5), unit: 'ms', p99: percentile(rounds, 0.99) });
+  for (const page of pages.splice(2)) await page.close();
+
+  const one = await open(browser, url);
+  const sizes = await one.evaluate((signalling, joins) => joinAndLeave(signalling, joins), signalling, JOINS);
+  const settled = sizes[Math.floor(JOINS / 5)];
+  say({ name: `${kind}: memory of the module after ${JOINS} joins and leaves`, value: sizes.at(-1) / 2 ** 20, unit: 'MiB' });
+  say({ name: `${kind}: that to its memory after ${JOINS / 5}`, value: sizes.at(-1) / settled, unit: 'times', at_most: 1.1 });
+}
+
+try {
+  await main();
+} finally {
+  await endAll();
+}

@@ -1,0 +1,48 @@
+// What the tests call in their tabs.
+
+import { Atoll, AtollError } from '/js/index.js';
+
+globalThis.Atoll = Atoll;
+globalThis.AtollError = AtollError;
+globalThis.unhandled = [];
+addEventListener('unhandledrejection', (event) => globalThis.unhandled.push(String(event.reason?.stack ?? event.reason)));
+
+/** Joins the ring as `node`. */
+globalThis.start = async (options) => {
+  const node = await Atoll.join(options);
+  globalThis.node = node;
+  echo(node);
+  await node.provide('Echo', {
+    a: 'information here',
+    echo: (message) => message,
+    deep: { x: { f: (n) => 2 * n } },
+    async *count(to) {
+      for (let at = 0; at < to; at += 1) yield at;
+    },
+    twice: async (f, value) => f(await f(value)),
+  });
+  return node.id;
+};
+
+async function echo(node) {
+  for await (const socket of node.listen()) {
+    socket.readable.pipeTo(socket.writable).catch(() => {});
+  }
+}
+
+/** Sends a text to a peer that echoes, and gives what comes back. */
+globalThis.say = async (peer, text) => {
+  const socket = await node.dial(peer);
+  const writer = socket.writable.getWriter();
+  await writer.write(text);
+  writer.close().catch(() => {});
+  return new Response(socket.readable).text();
+};
+
+/** Calls `Echo` of a peer. */
+globalThis.call = async (peer, text) => {
+  const echo = await node.peer(peer).service('Echo');
+  return echo.echo(text);
+};
+
+globalThis.ready = true;
