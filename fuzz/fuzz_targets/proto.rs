@@ -11,8 +11,8 @@ use atoll::Id;
 use atoll::key::Identity;
 use atoll::proto::{Config, Hop, Input, LinkId, Membership, Output, Phase, Proto, Time, Token};
 use atoll::wire::{
-    Dial, Envelope, Flags, Found, Frame, Head, Header, Join, JoinRefusal, Label, MAX_FRAME, Message, Neighbours, Published,
-    Purpose, Refusal, RingView, Role, Step, Terms, Trace, Tree, Unreachable, Via,
+    Dial, Envelope, Flags, Found, Frame, Head, Header, Join, JoinRefusal, Label, MAX_FRAME, Message, Neighbours,
+    Published, Purpose, Refusal, RingView, Role, Step, Terms, Trace, Tree, Unreachable, Via,
 };
 use bytes::Bytes;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
