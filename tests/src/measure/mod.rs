@@ -56,7 +56,7 @@ pub enum Group {
 
 impl Group {
     /// What [`Group::All`] stands for.
-    pub const EACH: [Group; 9] = [
+    pub const EACH: [Group; 10] = [
         Group::Ring,
         Group::Link,
         Group::Session,
