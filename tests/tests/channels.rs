@@ -10,14 +10,14 @@ use atoll_tests::{TestServer, await_one_ring};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn ring(server: &TestServer, count: usize, links: usize) -> Vec<Node> {
-    let nodes: Vec<Node> = (0..count).map(|_| server.node().max_links(links).spawn().unwrap()).collect();
-    await_one_ring(&nodes, PATIENCE).await.unwrap();
+    let nodes: Vec<Node> = (0..count).map(|_| server.node().max_links(links).spawn().expect("a node")).collect();
+    await_one_ring(&nodes, PATIENCE).await.expect("one ring");
     nodes
 }
 
 async fn join_all(nodes: &[Node], options: &ChannelOptions) -> Vec<Channel> {
     let joins = nodes.iter().map(|node| node.join(options.clone()));
-    futures::future::try_join_all(joins).await.unwrap()
+    futures::future::try_join_all(joins).await.expect("all join")
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -31,7 +31,7 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 async fn next(subscription: &mut Subscription, count: usize) -> BTreeMap<Id, Vec<String>> {
     let mut got = BTreeMap::<Id, Vec<String>>::new();
     for _ in 0..count {
-        let message = within("a message", subscription.recv()).await.unwrap().unwrap();
+        let message = within("a message", subscription.recv()).await.expect("an open channel").expect("nothing lost");
         got.entry(message.publisher).or_default().push(String::from_utf8_lossy(&message.payload).into());
     }
     got

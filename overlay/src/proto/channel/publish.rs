@@ -27,6 +27,9 @@ const SEAL_BELOW: usize = 32 << 10;
 /// busy, and many messages under one signature cost them little more than one.
 const GATHER_ABOVE: usize = 12 << 10;
 
+/// How long a message waits to be published at most.
+const PUBLISH_WITHIN: Duration = Duration::from_secs(30);
+
 /// How long joining may take.
 const JOIN_WITHIN: Duration = Duration::from_secs(15);
 
@@ -48,8 +51,8 @@ pub struct Membership {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChannelError {
-    /// No place in the channel's tree was found in time.
-    #[error("no place in the channel's tree was found in time; the ring may be repairing itself, try again")]
+    /// No place in the channel's tree was found in time, or nobody took what was to be published.
+    #[error("no place in the channel's tree in time; the ring may be repairing itself, try again")]
     TimedOut,
     /// The nodes on the way to the root refuse.
     #[error(transparent)]
@@ -89,7 +92,8 @@ pub(super) struct Member {
     pub(super) refused: Option<JoinRefusal>,
     stream: u64,
     next: u64,
-    waiting: VecDeque<(Token, Published)>,
+    /// Each with the time at which it has waited for too long.
+    waiting: VecDeque<(Token, Published, Time)>,
     waiting_bytes: usize,
 }
 
@@ -105,7 +109,8 @@ impl Member {
     }
 
     pub(super) fn due(&self) -> Option<Time> {
-        self.joining.iter().chain(&self.leaving).map(|&(_, until)| until).min()
+        let waiting = self.waiting.front().map(|&(_, _, until)| until);
+        self.joining.iter().chain(&self.leaving).map(|&(_, until)| until).chain(waiting).min()
     }
 }
 
@@ -131,7 +136,7 @@ impl Channel {
     fn drop_member(&mut self, scene: &mut Scene<'_>) {
         let Some(member) = self.member.take() else { return };
         self.streams.values_mut().for_each(Stream::rest);
-        for (token, _) in member.waiting {
+        for (token, ..) in member.waiting {
             let answer = Answer::Published(Err(ChannelError::NotJoined));
             scene.outputs.push_back(Output::Answer { token, answer });
         }
@@ -144,12 +149,13 @@ impl Channel {
     pub(super) fn publish_more(&mut self, scene: &mut Scene<'_>) -> bool {
         let (backlog, untaken) = (self.backlog(), self.untaken());
         let Some(member) = self.member.as_mut() else { return false };
-        let count = Envelope::fit(member.waiting.iter().map(|(_, message)| message));
+        let count = Envelope::fit(member.waiting.iter().map(|(_, message, _)| message));
         let is_full = count < member.waiting.len();
         if count == 0 || backlog >= SEAL_BELOW || (!is_full && backlog + untaken >= GATHER_ABOVE) {
             return false;
         }
-        let (tokens, messages): (Vec<Token>, Vec<Published>) = member.waiting.drain(..count).unzip();
+        let (tokens, messages): (Vec<Token>, Vec<Published>) =
+            member.waiting.drain(..count).map(|(token, message, _)| (token, message)).unzip();
         member.waiting_bytes -= messages.iter().map(size).sum::<usize>();
         let (stream, first) = (member.stream, member.next);
         member.next += count as u64;
@@ -172,6 +178,16 @@ impl Channel {
             self.drop_member(scene);
         }
         done
+    }
+
+    /// Messages that nobody has taken for too long.
+    pub(super) fn end_late_messages(&mut self, scene: &mut Scene<'_>) {
+        let Some(member) = self.member.as_mut() else { return };
+        while let Some((token, message, _)) = member.waiting.pop_front_if(|(_, _, until)| *until <= scene.now) {
+            member.waiting_bytes -= size(&message);
+            let answer = Answer::Published(Err(ChannelError::TimedOut));
+            scene.outputs.push_back(Output::Answer { token, answer });
+        }
     }
 
     /// A join that has taken too long.
@@ -248,7 +264,7 @@ impl Proto {
                     refused.push((token, ChannelError::Busy));
                 } else {
                     member.waiting_bytes += bytes;
-                    member.waiting.push_back((token, message));
+                    member.waiting.push_back((token, message, now.after(PUBLISH_WITHIN)));
                 }
             }
         }

@@ -72,6 +72,7 @@ impl Channel {
         self.give_up_gaps(scene);
         self.look_at_edges(scene);
         self.end_late_join(scene);
+        self.end_late_messages(scene);
         self.leave_when_done(scene);
         if self.tidied.after(TIDY_EVERY) <= now {
             self.tidy(scene);
