@@ -1,5 +1,5 @@
-//! What compiles for WebAssembly: rustup's target where it is installed or can be, otherwise Debian's packages, which bring the sources
-//! of the standard library and so need no download from rustup.
+//! What compiles for WebAssembly: rustup's target where it is installed, otherwise Debian's packages, which bring the sources of the
+//! standard library and so need no download from rustup.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -33,15 +33,12 @@ impl Toolchain {
         if has_debian() {
             return Ok(Toolchain::Debian);
         }
-        if program("rustup").is_some() && runs(Command::new("rustup").args(["target", "add", TARGET])) && has_target() {
-            return Ok(Toolchain::Rustup);
-        }
         if program("apt-get").is_some() && install_debian() && has_debian() {
             return Ok(Toolchain::Debian);
         }
         bail!(
-            "nothing here compiles for WebAssembly. Install the target: `rustup target add {TARGET}`; or on Debian, as root: \
-             `apt-get install {}`",
+            "nothing here compiles for WebAssembly. Install the target, and clang for the parts in C: `rustup target add {TARGET}`; \
+             or on Debian, as root: `apt-get install {}`",
             DEBIAN.join(" ")
         )
     }
