@@ -97,9 +97,11 @@ async fn members_see_each_other_with_their_data_until_they_leave() {
         channel.announce(serde_json::json!({ "number": number })).await.unwrap();
     }
     let everybody = async {
-        while channels.iter().any(|channel| channel.members().len() < nodes.len()) {
-            events.recv().await.unwrap();
-            tokio::task::yield_now().await;
+        for channel in &channels {
+            let mut events = channel.presence();
+            while channel.members().len() < nodes.len() {
+                events.recv().await.unwrap();
+            }
         }
     };
     within("the members", everybody).await;

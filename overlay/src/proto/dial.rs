@@ -110,9 +110,8 @@ impl Proto {
                 self.probe(id, now);
                 return self.refuse(from, route, attempt, Refusal::Linked, purpose, now);
             }
-            // Both ask at once: the smaller id's request stands, answered already or not, for the other may come by a longer way. One that
-            // the peer seems to have lost, or to have given up, does not.
-            let fresh = now.since(since) < self.config.request_timeout;
+            // Both ask at once: the smaller id's request stands. One that the peer seems to have lost, or to have given up, does not.
+            let fresh = state == State::Requested && now.since(since) < self.config.request_timeout;
             if dialled && fresh && self.me < from {
                 return;
             }
