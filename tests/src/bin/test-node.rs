@@ -101,8 +101,12 @@ async fn node(url: &str, config: Config) -> anyhow::Result<()> {
                 let (flowing, flows) = oneshot::channel();
                 let stream_stops = Arc::clone(&stop);
                 let task = tokio::spawn(run_stream(node.clone(), peer.parse()?, tick, stream_stops, flowing));
-                stream = Some((stop, task));
-                say(json!({ "streaming": peer, "flows": flows.await.is_ok() }));
+                if flows.await.is_ok() {
+                    say(json!({ "streaming": peer, "flows": true }));
+                    stream = Some((stop, task));
+                } else {
+                    say(json!({ "streaming": peer, "flows": false, "why": task.await? }));
+                }
             }
             ["stop"] => {
                 let (stop, task) = stream.take().context("no stream")?;
