@@ -434,9 +434,11 @@ impl Proto {
 
     fn worth(&self, link: &Link, now: Time) -> Worth {
         let young = now.since(link.since) < GRACE;
+        // What a node that joins needs is its successor: where few places are left, it takes no other's.
+        let belongs = link.member || self.is_own_arc(link.peer);
         match link.purpose {
-            _ if link.is_open() && self.is_near(link.peer) && link.role == Role::Member => Worth::Ring,
-            Purpose::Ring if young && !link.member => Worth::Ring,
+            _ if link.is_open() && belongs && self.is_near(link.peer) && link.role == Role::Member => Worth::Ring,
+            Purpose::Ring if young && belongs && !link.member => Worth::Ring,
             Purpose::Join if young && !link.member => Worth::Leaf,
             Purpose::Ring | Purpose::Join if self.fingers.has(link.peer) => Worth::Finger,
             Purpose::Ring | Purpose::Join => Worth::Spare,
@@ -444,6 +446,11 @@ impl Proto {
             Purpose::Direct => Worth::Direct,
             Purpose::Leaf => Worth::Leaf,
         }
+    }
+
+    /// Whether this node is the successor of whoever stands there, as far as it knows.
+    fn is_own_arc(&self, id: Id) -> bool {
+        self.ring.predecessor().is_none_or(|before| id.is_between(before, self.me))
     }
 
     fn send_step(&mut self, link: LinkId, step: Step, now: Time) {

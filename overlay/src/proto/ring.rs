@@ -382,9 +382,7 @@ impl Proto {
 
     fn dial_nearest(&mut self, now: Time) {
         let hints = std::mem::take(&mut self.ring.hints);
-        // A node that joins needs its successor alone: further places are for those who have none yet.
-        let sides: &[bool] = if self.phase == Phase::Member { &[true, false] } else { &[true] };
-        for &clockwise in sides {
+        for clockwise in [true, false] {
             for (place, id) in self.nearest(clockwise, &hints).into_iter().enumerate() {
                 let through = hints.iter().find(|&&(hint, _)| hint == id).and_then(|&(_, through)| through);
                 // With no living successor left, the ring may have come apart: only the server leads to the other part then.
@@ -416,11 +414,7 @@ impl Proto {
 
     /// The nearest nodes on one side that are not known to be gone, linked or not.
     fn nearest(&self, clockwise: bool, hints: &[(Id, Option<Id>)]) -> Vec<Id> {
-        let count = match clockwise {
-            _ if self.phase != Phase::Member => 1,
-            true => self.config.linked_successors,
-            false => NEAR,
-        };
+        let count = if clockwise { self.config.linked_successors } else { NEAR };
         let usable = |&id: &Id| id != self.me && (!self.failed.has(id) || self.links.to(id).is_some());
         let listed = self.ring.successors.iter().chain(&self.ring.predecessors).copied();
         let hinted = hints.iter().map(|&(id, _)| id);
