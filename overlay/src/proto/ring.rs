@@ -20,7 +20,7 @@ use super::links::{LinkId, Route};
 use super::timer::{Time, Timer};
 use super::{Event, Output, Phase, Proto};
 use crate::id::Id;
-use crate::wire::{Message, Neighbours, Purpose, RingView, Role};
+use crate::wire::{Message, Purpose, RingView, Role};
 
 /// Neighbours on each side that a node holds links to.
 pub(super) const NEAR: usize = 2;
@@ -287,7 +287,7 @@ impl Proto {
     }
 
     /// Whether `id` is nearer than the last neighbour on either side that is to have a link.
-    fn is_nearer(&self, id: Id) -> bool {
+    pub(super) fn is_nearer(&self, id: Id) -> bool {
         let than = |list: &[Id], linked: usize, distance: &dyn Fn(Id) -> u64| {
             list.get(linked - 1).is_none_or(|&last| distance(id) < distance(last)) && !list.contains(&id)
         };
@@ -295,35 +295,14 @@ impl Proto {
             || than(&self.ring.predecessors, NEAR, &|id| id.clockwise_to(self.me))
     }
 
-    /// A neighbour told whom it has links to.
-    pub(super) fn on_neighbours(&mut self, link: LinkId, list: &Neighbours, now: Time) {
-        if self.links.get(link).is_some_and(|link| link.role == Role::Member) {
-            let reach = if self.config.lookahead { &list.ids[..] } else { &[] };
-            self.links.set_reach(link, self.me, reach);
-            self.set_member(link, list.member, now);
-            if let Some(entry) = self.links.get_mut(link) {
-                entry.room = list.room;
-            }
-            // Who is nearer counts, whether it counts in routing or not.
-            for &id in list.ids.iter().filter(|&&id| id != self.me) {
-                if self.is_nearer(id) {
-                    self.ring.hint(id, None);
-                }
-            }
-            if !self.has_near_links() {
-                self.ring.unsettle();
-            }
-        }
-    }
-
     /// Whether the neighbours that are to have a link have one.
-    fn has_near_links(&self) -> bool {
+    pub(super) fn has_near_links(&self) -> bool {
         let (before, after) = (self.ring.predecessors.iter(), self.ring.successors.iter());
         let mut near = before.chain(after.take(self.config.linked_successors));
         near.all(|&id| self.links.is_open_to(id))
     }
 
-    fn set_member(&mut self, link: LinkId, member: bool, now: Time) {
+    pub(super) fn set_member(&mut self, link: LinkId, member: bool, now: Time) {
         let Some(entry) = self.links.get_mut(link).filter(|link| link.role == Role::Member) else { return };
         if entry.member != member {
             entry.member = member;
@@ -515,35 +494,9 @@ impl Proto {
         }
     }
 
-    /// Tells all neighbours who the neighbours are.
-    pub(super) fn on_gossip_timer(&mut self) {
-        let list = self.neighbours();
-        for link in self.links.open().map(|link| link.id).collect::<Vec<_>>() {
-            self.send_on(link, Message::Neighbours(list.clone()));
-        }
-    }
-
-    pub(super) fn tell_neighbours(&mut self, link: LinkId) {
-        let list = self.neighbours();
-        self.send_on(link, Message::Neighbours(list));
-    }
-
-    fn neighbours(&self) -> Neighbours {
-        let member = self.phase == Phase::Member;
-        let count = if self.config.tells_neighbours() { crate::wire::MAX_NEIGHBOURS } else { 0 };
-        let ids = self.links.members().map(|link| link.peer).take(count).collect();
-        Neighbours { member, room: if member { self.room() as u16 } else { 0 }, ids }
-    }
-
     /// A member with an open link, drawn at random.
     fn random_member_link(&mut self) -> Option<LinkId> {
         self.links.members().map(|link| link.id).choose(&mut self.rng)
-    }
-
-    pub(super) fn gossip_soon(&mut self, now: Time) {
-        if self.config.tells_neighbours() {
-            self.timers.at_latest(Timer::Gossip, now.after(self.config.gossip_delay));
-        }
     }
 }
 

@@ -1,0 +1,56 @@
+//! Neighbours tell each other whom they have links to, and how many more they could accept: for routing, which looks two steps ahead, for
+//! fingers, and as hints of who is nearer on the ring.
+
+use super::links::LinkId;
+use super::timer::{Time, Timer};
+use super::{Phase, Proto};
+use crate::wire::{Message, Neighbours, Role};
+
+impl Proto {
+    /// A neighbour told whom it has links to.
+    pub(super) fn on_neighbours(&mut self, link: LinkId, list: &Neighbours, now: Time) {
+        if self.links.get(link).is_some_and(|link| link.role == Role::Member) {
+            let reach = if self.config.lookahead { &list.ids[..] } else { &[] };
+            self.links.set_reach(link, self.me, reach);
+            self.set_member(link, list.member, now);
+            if let Some(entry) = self.links.get_mut(link) {
+                entry.room = list.room;
+            }
+            // Who is nearer counts, whether it counts in routing or not.
+            for &id in list.ids.iter().filter(|&&id| id != self.me) {
+                if self.is_nearer(id) {
+                    self.ring.hint(id, None);
+                }
+            }
+            if !self.has_near_links() {
+                self.ring.unsettle();
+            }
+        }
+    }
+
+    pub(super) fn gossip_soon(&mut self, now: Time) {
+        if self.config.tells_neighbours() {
+            self.timers.at_latest(Timer::Gossip, now.after(self.config.gossip_delay));
+        }
+    }
+
+    /// Tells all neighbours who the neighbours are.
+    pub(super) fn on_gossip_timer(&mut self) {
+        let list = self.neighbours();
+        for link in self.links.open().map(|link| link.id).collect::<Vec<_>>() {
+            self.send_on(link, Message::Neighbours(list.clone()));
+        }
+    }
+
+    pub(super) fn tell_neighbours(&mut self, link: LinkId) {
+        let list = self.neighbours();
+        self.send_on(link, Message::Neighbours(list));
+    }
+
+    fn neighbours(&self) -> Neighbours {
+        let member = self.phase == Phase::Member;
+        let count = if self.config.tells_neighbours() { crate::wire::MAX_NEIGHBOURS } else { 0 };
+        let ids = self.links.members().map(|link| link.peer).take(count).collect();
+        Neighbours { member, room: if member { self.room() as u16 } else { 0 }, ids }
+    }
+}
