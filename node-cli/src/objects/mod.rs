@@ -77,13 +77,20 @@ pub(crate) async fn get(args: &GetArgs, node: &NodeArgs, output: Output) -> anyh
 pub(crate) async fn call(args: &CallArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
     let place = Place::parse(&args.peer, &args.what);
     let words: Vec<_> = args.args.iter().map(|word| argument(word)).collect::<Result<_, Failed>>()?;
-    with(&args.door, node, output, async |via| {
+    let called = with(&args.door, node, output, async |via| {
         if args.stream {
             return via.stream(&place, &words, &mut |item| show(item, output)).await;
         }
         show(&via.call(&place, &words).await?, output)
+    });
+    called.await.map_err(|error| match error.downcast::<Failed>() {
+        Ok(failed) if place.is_scope() && failed.kind == ErrorKind::NoSuchFunction => {
+            let message = format!("nothing handles the scope {:?} there; a function is named SERVICE.FUNCTION", args.what);
+            Failed { message, ..failed }.into()
+        }
+        Ok(failed) => failed.into(),
+        Err(error) => error,
     })
-    .await
 }
 
 pub(crate) async fn watch(args: &GetArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
