@@ -93,13 +93,13 @@ pub(crate) enum Verb {
     Lookup(LookupArgs),
     /// Show the hops to a peer.
     Trace(PeerArgs),
-    /// Provide an object: values from a file, functions that run commands.
+    /// Provide an object: values from a file, functions that run commands; or answer calls to a scope.
     Provide(ProvideArgs),
     /// List the services that a peer provides.
     Services(ServicesArgs),
     /// Read a value of a peer's service.
     Get(GetArgs),
-    /// Call a function of a peer's service.
+    /// Call a function of a peer's service, or what handles a scope.
     Call(CallArgs),
     /// Read a value of a peer's service, and each change of it.
     Watch(GetArgs),
@@ -198,8 +198,9 @@ pub(crate) struct DoorArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProvideArgs {
-    /// The name of the service.
-    pub(crate) name: String,
+    /// The name of the service; it may be left out with --handle.
+    #[arg(required_unless_present = "handle")]
+    pub(crate) service: Option<String>,
 
     /// A file with a JSON object: its values. Text that begins with $ is written with $$, bytes as "$bytes:BASE64".
     // So `provide NAME --json FILE` reads the file, and prints JSON.
@@ -208,8 +209,18 @@ pub(crate) struct ProvideArgs {
 
     /// A function and the command that it runs, by sh -c: arguments come on standard input as a JSON list, the result is
     /// expected on standard output as JSON. May be given several times.
-    #[arg(long, value_name = "FUNCTION=COMMAND")]
+    #[arg(long, value_name = "FUNCTION=COMMAND", requires = "service")]
     pub(crate) exec: Vec<Exec>,
+
+    /// A scope, and the command that answers calls to it, here and at every address that the node owns: otherwise as --exec. May
+    /// be given several times.
+    #[arg(long, value_name = "SCOPE=COMMAND")]
+    pub(crate) handle: Vec<Exec>,
+
+    /// Claim this name in the ring, while it provides: 1 to 63 of a-z 0-9 . _ -
+    // No variable: the one of the daemon may be set.
+    #[arg(long, value_name = "NAME", value_parser = values::name)]
+    pub(crate) name: Option<String>,
 
     #[command(flatten)]
     pub(crate) door: DoorArgs,
@@ -239,11 +250,11 @@ pub(crate) struct GetArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
-    /// The peer: its id, 12 hexadecimal digits, or its @name.
+    /// The peer: its id, 12 hexadecimal digits, or its @name. For a scope any address: whoever is there, or owns it.
     pub(crate) peer: Whom,
 
-    /// The service and its function: Service.echo, Service.deep.x.f.
-    #[arg(value_name = "SERVICE.FUNCTION")]
+    /// The service and its function: Service.echo, Service.deep.x.f; or a scope: sea:nearest.
+    #[arg(value_name = "SERVICE.FUNCTION|SCOPE")]
     pub(crate) what: String,
 
     /// The arguments, each as JSON; a plain word is text.

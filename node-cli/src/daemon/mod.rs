@@ -5,6 +5,7 @@
 mod answers;
 mod attach;
 mod outbox;
+mod own;
 mod program;
 mod requests;
 pub(crate) mod unix;
