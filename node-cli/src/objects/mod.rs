@@ -85,7 +85,8 @@ pub(crate) async fn call(args: &CallArgs, node: &NodeArgs, output: Output) -> an
     });
     called.await.map_err(|error| match error.downcast::<Failed>() {
         Ok(failed) if place.is_scope() && failed.kind == ErrorKind::NoSuchFunction => {
-            let message = format!("nothing handles the scope {:?} there; a function is named SERVICE.FUNCTION", args.what);
+            let message =
+                format!("nothing handles the scope {:?} there; a function is named SERVICE.FUNCTION", args.what);
             Failed { message, ..failed }.into()
         }
         Ok(failed) => failed.into(),
