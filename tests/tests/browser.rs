@@ -47,6 +47,26 @@ fn pages_use_and_misuse_a_node() {
 }
 
 #[test]
+fn channels_connections_and_calls_by_the_names_of_sea() {
+    passes("seeds.test.mjs");
+}
+
+#[test]
+fn a_tab_lives_through_what_browsers_do_to_it() {
+    passes("life.test.mjs");
+}
+
+#[test]
+fn the_examples_work() {
+    passes("examples.test.mjs");
+}
+
+#[test]
+fn the_package_serves_pages_vite_and_typescript() {
+    passes("package.test.mjs");
+}
+
+#[test]
 fn the_types_tell_right_from_wrong() {
     succeeds("npm", &["run", "--silent", "types"]);
 }
