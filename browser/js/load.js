@@ -5,6 +5,7 @@ import { AtollError } from './error.js';
 import { held, hold } from './function.js';
 
 let loading;
+let done;
 
 /** The functions of the node. A module elsewhere than beside this one is named by `url`. */
 export function load(url) {
@@ -23,5 +24,11 @@ async function begin(url) {
     held,
     panicked: (message) => console.error(`Atoll has failed, which is a bug: ${message}`),
   });
+  done = wasm;
   return wasm;
+}
+
+/** The same, once they are loaded. */
+export function loaded() {
+  return done;
 }

@@ -58,7 +58,8 @@ pub(crate) fn to_value(function: &js_sys::Function) -> Value {
     }
 }
 
-fn local(function: &js_sys::Function) -> Function {
+/// A function of JavaScript for other nodes.
+pub(crate) fn local(function: &js_sys::Function) -> Function {
     // A page has one thread, so what belongs to it may be wrapped as if it could be sent to another.
     let run = Arc::new(SendWrapper::new(function.clone()));
     let gives = if is_generator(function) { Gives::Stream } else { Gives::Any };

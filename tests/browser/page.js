@@ -2,6 +2,21 @@
 
 import { Atoll, AtollError } from '/js/index.js';
 
+// What the page has, so that a test can cut it.
+const made = new Set();
+globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor(...args) {
+    super(...args);
+    made.add(this);
+  }
+};
+
+/** Closes all connections behind the node's back. */
+globalThis.cutConnections = () => {
+  for (const connection of made) connection.close();
+  made.clear();
+};
+
 globalThis.Atoll = Atoll;
 globalThis.AtollError = AtollError;
 globalThis.unhandled = [];

@@ -47,8 +47,33 @@ fn pages_use_and_misuse_a_node() {
 }
 
 #[test]
+fn the_page_computes_the_circle_of_ids() {
+    passes("circle.test.mjs");
+}
+
+#[test]
 fn the_page_of_a_signalling_server_shows_the_ring_and_uses_it() {
     passes("page.test.mjs");
+}
+
+#[test]
+fn channels_connections_and_calls_by_the_names_of_sea() {
+    passes("seeds.test.mjs");
+}
+
+#[test]
+fn a_tab_lives_through_what_browsers_do_to_it() {
+    passes("life.test.mjs");
+}
+
+#[test]
+fn the_examples_work() {
+    passes("examples.test.mjs");
+}
+
+#[test]
+fn the_package_serves_pages_vite_and_typescript() {
+    passes("package.test.mjs");
 }
 
 #[test]

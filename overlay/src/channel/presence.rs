@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rand::RngExt;
@@ -16,6 +16,7 @@ use tokio::sync::{Notify, broadcast};
 use super::hub::Hub;
 use super::{ChannelError, Inner};
 use crate::id::Id;
+use crate::net::platform::{self, Instant};
 
 /// The scope of announcements. Scopes of applications do not begin so.
 pub(super) const PRESENCE: &str = "\0presence";
@@ -171,7 +172,7 @@ impl Keeper {
     /// Notices who is gone, from now on.
     pub(super) fn watch(&self, channel: Weak<Inner>) {
         if !std::mem::replace(&mut lock(&self.state).runs, true) {
-            tokio::spawn(keep(channel, Arc::clone(&self.hub), Arc::clone(&self.state)));
+            platform::spawn(keep(channel, Arc::clone(&self.hub), Arc::clone(&self.state)));
         }
     }
 
@@ -188,12 +189,12 @@ async fn keep(channel: Weak<Inner>, hub: Arc<Hub>, state: Arc<Mutex<State>>) {
     loop {
         let every = members.every();
         tokio::select! {
-            () = tokio::time::sleep(every) => {}
+            () = platform::sleep(every) => {}
             () = members.newcomer.notified() => {
                 // Not all members at once.
                 let share = every.as_secs_f64() / ANNOUNCE_EVERY.as_secs_f64();
                 let wait = rand::rng().random_range(0.0..0.5 * share);
-                tokio::time::sleep(Duration::from_secs_f64(wait)).await;
+                platform::sleep(Duration::from_secs_f64(wait)).await;
             }
         }
         members.expire();

@@ -43,6 +43,10 @@ const SETUP_EVENTS: usize = 256;
 /// How long [`Command::Close`] waits for the farewells to leave.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// A timer that comes so late says that the machine has slept, or that the browser had frozen the page. Nobody could be heard meanwhile, so
+/// silence proves nothing.
+const OVERSLEPT: Duration = Duration::from_secs(4);
+
 /// What a node asks of its driver.
 pub(crate) enum Command {
     Lookup { key: Id, reply: oneshot::Sender<Answer> },
@@ -200,6 +204,9 @@ impl Driver {
                 },
                 event = self.signalling.next() => if let Some(event) = event { self.on_signalling(event) },
                 () = platform::sleep_until(timeout) => {
+                    if timeout.elapsed() > OVERSLEPT {
+                        self.network_changed();
+                    }
                     let now = self.now();
                     self.proto.handle_timeout(now);
                 }
@@ -287,14 +294,17 @@ impl Driver {
             }
             Command::WantDirect(peer) => self.input(Input::WantDirect(peer)),
             Command::ReleaseDirect(peer) => self.input(Input::ReleaseDirect(peer)),
-            Command::NetworkChanged => {
-                let _ = self.server.network_changed();
-            }
+            Command::NetworkChanged => self.network_changed(),
             Command::Close { reply } => {
                 self.input(Input::Leave);
                 self.closed = Some(reply);
             }
         }
+    }
+
+    fn network_changed(&mut self) {
+        let _ = self.server.network_changed();
+        self.input(Input::NetworkChanged);
     }
 
     /// The protocol answers every request, within the limits of its lookups.
