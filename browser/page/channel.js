@@ -49,7 +49,7 @@ export function channelPanel({ node }) {
         if (missed > 0) note(`${missed} messages are lost.`);
         if (typeof message !== 'string') continue;
         const isMine = publisher === node.id;
-        const line = make('li', { class: `line ${isMine ? 'mine' : 'theirs'}` });
+        const line = make('p', { class: `line ${isMine ? 'mine' : 'theirs'}` });
         if (!isMine) line.append(make('b', { title: publisher }, nameOf(joined, publisher)));
         line.append(message.slice(0, CHARACTERS), make('time', {}, time()));
         addLine(lines, line, LINES);
@@ -67,7 +67,7 @@ export function channelPanel({ node }) {
   }
 
   function note(text) {
-    addLine(lines, make('li', { class: 'line note' }, text), LINES);
+    addLine(lines, make('p', { class: 'line note' }, text), LINES);
   }
 }
 

@@ -104,7 +104,7 @@ class Chat {
   }
 
   #add(talk, kind, text) {
-    const line = make('li', { class: `line ${kind}` }, text);
+    const line = make('p', { class: `line ${kind}` }, text);
     if (kind !== 'note') line.append(make('time', {}, time()));
     talk.lines.push(line);
     if (talk.lines.length > LINES) talk.lines.shift();

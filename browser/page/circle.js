@@ -43,17 +43,22 @@ export function arc(from, to, radius = RADIUS) {
 
 /** A link across the ring, bent towards its centre: the `d` of a path. */
 export function chord(from, to) {
-  const [begin, end] = [at(angle(from)), at(angle(to))];
-  const bend = 0.3;
-  return `M${point(begin)}Q${point({ x: ((begin.x + end.x) / 2) * bend, y: ((begin.y + end.y) / 2) * bend })} ${point(end)}`;
+  const { begin, bend, end } = curve(from, to);
+  return `M${point(begin)}Q${point(bend)} ${point(end)}`;
 }
 
-/** A point of the same bent line, `along` from 0 to 1. */
-export function onChord(from, to, along) {
+/** The point in the middle of that line. */
+export function middle(from, to) {
+  const { begin, bend, end } = curve(from, to);
+  return { x: (begin.x + 2 * bend.x + end.x) / 4, y: (begin.y + 2 * bend.y + end.y) / 4 };
+}
+
+/** The farther two ids are from each other, the nearer to the centre their line passes. */
+function curve(from, to) {
   const [begin, end] = [at(angle(from)), at(angle(to))];
-  const bend = { x: (begin.x + end.x) * 0.15, y: (begin.y + end.y) * 0.15 };
-  const [a, b, c] = [(1 - along) ** 2, 2 * along * (1 - along), along ** 2];
-  return { x: a * begin.x + b * bend.x + c * end.x, y: a * begin.y + b * bend.y + c * end.y };
+  const near = Math.cos((angle(to) - angle(from)) / 2) ** 2;
+  const pull = (0.25 + 0.5 * near) / 2;
+  return { begin, end, bend: { x: (begin.x + end.x) * pull, y: (begin.y + end.y) * pull } };
 }
 
 /**

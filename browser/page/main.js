@@ -8,7 +8,7 @@ import { addLine, byId, copy, make, onSubmit, sentence, time, toast } from './do
 import { lookupPanel } from './lookup.js';
 import { objectsPanel } from './objects.js';
 import { Ring } from './ring.js';
-import { showTab, tabs } from './tabs.js';
+import { enableTabs, showTab, tabs } from './tabs.js';
 import { RingView } from './view.js';
 
 /** Lines of news that are kept. */
@@ -51,6 +51,7 @@ function run(node) {
   state('member', 'A member of the ring.');
   byId('own-id').textContent = node.id;
   for (const id of ['me', 'figures', 'peer-row']) byId(id).hidden = false;
+  enableTabs();
   byId('copy-id').onclick = () => copy(node.id, 'Your id');
   byId('share').onclick = () => invite(node.id);
   byId('second').href = location.href.split('#')[0] + (network ? `#${new URLSearchParams({ network })}` : '');
@@ -119,7 +120,7 @@ function figures(ring) {
 }
 
 function news(text) {
-  addLine(byId('news'), make('li', {}, make('time', {}, time()), text), NEWS);
+  addLine(byId('news'), make('p', {}, make('time', {}, time()), text), NEWS);
 }
 
 /** What the Ring tab says of the chosen node. */

@@ -15,7 +15,7 @@ const LOOK_EVERY = 1000;
 const SETTLED = 5000;
 
 /** How long a member of a large ring that is heard of no more is shown, and how long a link of others that a path went over. */
-const [REMEMBERED, LINK_REMEMBERED] = [60_000, 20_000];
+const [REMEMBERED, LINK_REMEMBERED] = [60_000, 120_000];
 
 /**
  * The ring as this tab knows it. Tells of each `change`, and what `happened` in words.
@@ -32,6 +32,7 @@ export class Ring extends EventTarget {
   #links = new Map();
   #end = new AbortController();
   #begun = performance.now();
+  #rounds = 0;
   #timer;
 
   constructor(node) {
@@ -155,15 +156,25 @@ export class Ring extends EventTarget {
       return;
     }
     let at = own;
+    // One each round, that its way is seen anew.
+    const traced = this.inOrder[1 + (this.#rounds++ % Math.max(1, this.members.size - 1))];
     for (let count = 0; count < WALK_MOST; count += 1) {
       const found = await this.#ask(next(at), step);
       const isRound = found === own || distance(own, found) <= distance(own, at);
       this.#forgetBetween(at, isRound ? own : found);
       if (isRound) return this.#changed();
+      if (!this.members.has(found) || found === traced) this.#trace(found);
       this.#saw(found);
       this.#changed();
       at = found;
     }
+  }
+
+  /** The way to a member shows links of others. */
+  async #trace(id) {
+    if (this.linked.includes(id)) return;
+    const hops = await this.node.trace(id, { signal: this.#end.signal }).catch(() => []);
+    this.travelled([this.node.id, ...hops.map((hop) => hop.id)]);
   }
 
   async #ask(point, step) {

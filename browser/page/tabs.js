@@ -14,7 +14,7 @@ export function tabs() {
     tab.onclick = () => select(tab);
     tab.onkeydown = (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      const tabs = all();
+      const tabs = all().filter((tab) => !tab.disabled);
       const to = step ? tabs.at((tabs.indexOf(tab) + step) % tabs.length) : { Home: tabs[0], End: tabs.at(-1) }[event.key];
       if (!to) return;
       event.preventDefault();
@@ -23,6 +23,11 @@ export function tabs() {
     };
   }
   select(byId('tab-ring'));
+}
+
+/** Lets all tabs be chosen: before there is a node only the first has something to show. */
+export function enableTabs() {
+  for (const tab of all()) tab.disabled = false;
 }
 
 /** Shows a tab by its name. */

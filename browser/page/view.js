@@ -1,16 +1,19 @@
 // The ring as a picture: members where their ids lie, links as bent lines across, a path hop by hop.
 
-import { RADIUS, angle, apart, arc, at, chord, onChord } from './circle.js';
+import { RADIUS, angle, apart, arc, at, chord, middle } from './circle.js';
 import { draw } from './dom.js';
 
 /** Members up to which each has a label. With more, only those that matter. */
-const LABELLED = 40;
+const LABELLED = 32;
 
-/** Least angle between two labels, in radians: room for a line of text. */
-const APART = 0.115;
+/** Least angle between two labels, in radians: room for four digits, beside each other at the top and at the bottom. */
+const APART = 0.18;
 
 /** Where labels and visitors stand, in the picture's own units. */
 const [LABELS, VISITORS] = [RADIUS + 30, RADIUS + 14];
+
+/** How far the label of a hop stands off its line. */
+const BADGE_OFF = 10;
 
 /** How long a hop of a path takes to be drawn, and how long a path stays, in milliseconds. */
 const [HOP, STAYS] = [420, 15_000];
@@ -31,11 +34,7 @@ export class RingView extends EventTarget {
     this.#layers = Object.fromEntries(
       ['owned', 'others', 'links', 'visitors', 'path', 'leaders', 'dots', 'marks'].map((name) => [name, draw('g', { class: name })]),
     );
-    svg.replaceChildren(
-      draw('circle', { class: 'lagoon', r: RADIUS }),
-      draw('circle', { class: 'circle', r: RADIUS }),
-      ...Object.values(this.#layers),
-    );
+    svg.append(...Object.values(this.#layers));
     for (const name of ['owned', 'others', 'links', 'visitors', 'path', 'leaders', 'marks']) this.#layers[name].ariaHidden = 'true';
     ring.addEventListener('change', () => this.#update());
     svg.onkeydown = (event) => this.#key(event);
@@ -61,11 +60,13 @@ export class RingView extends EventTarget {
     hops.slice(1).forEach((to, hop) => {
       const from = hops[hop];
       const line = draw('path', { class: 'hop', d: chord(from, to), pathLength: 1 });
-      const { x, y } = onChord(from, to, 0.5);
+      const { x, y } = inwards(middle(from, to), BADGE_OFF);
       const badge = draw('g', { class: 'badge', transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` });
+      const plate = draw('g');
       const text = labels[hop] ?? `${hop + 1}`;
       const width = 12 + 6.4 * text.length;
-      badge.append(draw('rect', { x: -width / 2, y: -10, width, height: 20, rx: 10 }), draw('text', { dy: '0.35em' }, text));
+      plate.append(draw('rect', { x: -width / 2, y: -10, width, height: 20, rx: 10 }), draw('text', { dy: '0.35em' }, text));
+      badge.append(plate);
       const end = draw('circle', { class: 'reached', r: 13, cx: at(angle(to)).x, cy: at(angle(to)).y });
       // Set by the script, for the page's policy takes no style attributes.
       for (const part of [line, badge, end]) part.style.cssText = after(part === line ? hop : hop + 0.8);
@@ -139,7 +140,8 @@ export class RingView extends EventTarget {
       dot.addEventListener('click', () => this.#choose(id));
       dot.addEventListener('focus', () => (this.#focused = id));
       this.#dots.set(id, dot);
-      this.#layers.dots.append(dot);
+      // The own one stays on top.
+      this.#layers.dots.insertBefore(dot, this.#dots.get(this.#ring.node.id) === dot ? null : this.#layers.dots.querySelector('.own'));
     }
     dot.classList.toggle('own', isOwn);
     dot.classList.toggle('linked', linked.has(id));
@@ -197,6 +199,13 @@ export class RingView extends EventTarget {
     }
     event.preventDefault();
   }
+}
+
+/** A point, moved towards the centre. */
+function inwards({ x, y }, by) {
+  const far = Math.hypot(x, y) || 1;
+  const left = Math.max(0, 1 - by / far);
+  return { x: x * left, y: y * left };
 }
 
 /** Draws lines between pairs of ids, and leaves alone those that are there: only what is new is seen to come. */

@@ -1,6 +1,7 @@
 // The page of a signalling server: two tabs of it and four native nodes. What it looks like is kept in target/browser.
 
 import assert from 'node:assert';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, before, describe, test } from 'node:test';
@@ -11,18 +12,21 @@ const PAGE = fileURLToPath(new URL('../../browser/dist', import.meta.url));
 const PICTURES = fileURLToPath(new URL('../../target/browser/', import.meta.url));
 const AXE = fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
+const WIDE = { width: 1280, height: 860 };
+const PHONE = { width: 390, height: 844, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
+
 /** How long anything may take that a visitor waits for, in milliseconds. */
 const SOON = 15_000;
 
 /** A tab that has the page open, and is a member of the ring. */
 class Visitor {
-  static async come(browser, url, hash = '') {
+  static async come(browser, url, { hash = '', viewport = WIDE } = {}) {
     const visitor = new Visitor();
     visitor.page = await browser.newPage();
     visitor.said = [];
     visitor.page.on('console', (message) => ['error', 'warn'].includes(message.type()) && visitor.said.push(message.text()));
     visitor.page.on('pageerror', (error) => visitor.said.push(`error: ${error.stack ?? error}`));
-    await visitor.page.setViewport({ width: 1280, height: 860 });
+    await visitor.page.setViewport(viewport);
     await visitor.page.goto(`${url}/${hash}`);
     await visitor.sees('body', (body) => (body.dataset.phase === 'member' ? undefined : `${body.dataset.phase}: ${body.innerText}`));
     visitor.id = await visitor.text('#own-id');
@@ -35,7 +39,10 @@ class Visitor {
 
   /** Waits until `complain` finds nothing wrong with an element. */
   sees(selector, complain, ...args) {
-    return eventually(SOON, () => this.page.$eval(selector, complain, ...args));
+    return eventually(SOON, async () => {
+      const element = await this.page.$(selector);
+      return element ? element.evaluate(complain, ...args) : `there is no ${selector}`;
+    });
   }
 
   shows(selector, text) {
@@ -98,7 +105,7 @@ for (const kind of ['chrome', 'firefox']) {
     });
 
     test('a link that somebody got dials them, and both chat', async () => {
-      there = await Visitor.come(browser, url, `#dial=${here.id}`);
+      there = await Visitor.come(browser, url, { hash: `#dial=${here.id}` });
       await here.seesRing([here.id, there.id, ...native.map(({ id }) => id)]);
       await here.shows('#chat-lines', 'has dialled you');
       await there.fill('#chat-text', 'Hello over there');
@@ -120,6 +127,7 @@ for (const kind of ['chrome', 'firefox']) {
       await here.click('#tab-objects');
       await here.click('#objects-form button');
       await here.shows('#services', 'information here');
+      await here.sees('#arguments-Echo-echo', () => undefined);
       await here.fill('#arguments-Echo-echo', '"Hello world!"');
       await here.shows('#services output:not(:empty)', 'Hello world!');
       await here.fill('#arguments-Echo-echo', 'no JSON');
@@ -175,7 +183,7 @@ for (const kind of ['chrome', 'firefox']) {
 
     test('keys lead around the ring and through the tabs', async () => {
       const { page } = here;
-      await page.focus('.dot[tabindex="0"]');
+      await page.$eval('.dot[tabindex="0"]', (dot) => dot.focus());
       const first = await page.evaluate(() => document.activeElement.dataset.id);
       await page.keyboard.press('ArrowRight');
       const second = await page.evaluate(() => document.activeElement.dataset.id);
@@ -201,7 +209,7 @@ for (const kind of ['chrome', 'firefox']) {
       }
     });
 
-    if (kind === 'chrome') test('it looks well', () => pictures(here));
+    if (kind === 'chrome') test('it looks well', () => pictures(browser));
 
     test('a tab that is closed is gone from the picture', async () => {
       const begun = performance.now();
@@ -223,28 +231,59 @@ for (const kind of ['chrome', 'firefox']) {
   });
 }
 
-/** Pictures of the page to look at: wide and narrow, light and dark, with a path drawn. */
-async function pictures(visitor) {
-  const { page } = visitor;
-  const shoot = (name) => page.screenshot({ path: `${PICTURES}page-${name}.png` });
-  const lookUp = async () => {
+/** Pictures of the page to look at: wide and narrow, light and dark, with a path drawn. The nodes have few links, so that it has hops. */
+async function pictures(browser) {
+  const server = await Process.start('server', '0', PAGE);
+  const nodes = await Promise.all(Array.from({ length: 15 }, () => Process.start('node', server.url, '6', '1')));
+  for (const [name, viewport] of Object.entries({ wide: WIDE, phone: PHONE })) {
+    const visitor = await Visitor.come(browser, server.url.replace('ws:', 'http:'), { viewport });
+    const { page } = visitor;
+    await visitor.seesRing([visitor.id, ...nodes.map(({ id }) => id)]);
+    const shoot = async (what) => {
+      for (const scheme of ['light', 'dark']) {
+        await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
+        await page.screenshot({ path: `${PICTURES}page-${name}-${what}-${scheme}.png`, fullPage: name === 'phone' });
+      }
+    };
+    await visitor.choose(nodes[0].id);
+    await shoot('ring');
+    await visitor.click('#tab-objects');
+    await visitor.click('#objects-form button');
+    await visitor.sees('#arguments-Echo-echo', () => undefined);
+    await visitor.fill('#arguments-Echo-echo', '"Hello world!"');
+    await visitor.shows('#services output:not(:empty)', 'Hello world!');
+    await shoot('objects');
+    await visitor.click('#tab-chat');
+    await visitor.fill('#chat-text', 'Is anybody there?');
+    await visitor.sees('#chat-lines', (lines) => (lines.querySelector('.theirs') ? undefined : lines.innerText));
+    await shoot('chat');
     await visitor.click('#tab-lookup');
-    await visitor.fill('#lookup-text', 'Hello world!');
-    await visitor.sees('#ring', (svg) => (svg.getAnimations({ subtree: true }).some(({ animationName }) => animationName === 'drawn') ? 'it is being drawn' : undefined));
-  };
-  for (const scheme of ['light', 'dark']) {
-    await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
-    await page.setViewport({ width: 1280, height: 860, deviceScaleFactor: 1 });
-    await lookUp();
-    await shoot(`wide-${scheme}`);
+    await visitor.fill('#lookup-text', await farKey(visitor));
+    await visitor.sees('#ring', (svg) => (svg.dataset.path ? undefined : 'no path'));
+    const isDrawn = (svg) => (svg.getAnimations({ subtree: true }).some(({ animationName }) => ['drawn', 'shown'].includes(animationName)) ? 'it is being drawn' : undefined);
+    await visitor.sees('#ring', isDrawn);
+    await shoot('lookup');
     await visitor.click('#tab-channel');
-    await shoot(`channel-${scheme}`);
-    await page.setViewport({ width: 390, height: 844, deviceScaleFactor: 2, isMobile: true, hasTouch: true });
-    await lookUp();
-    await page.screenshot({ path: `${PICTURES}page-phone-${scheme}.png`, fullPage: true });
+    await visitor.click('#channel-join');
+    await visitor.sees('#channel-room', (room) => (room.hidden ? 'not joined' : undefined));
+    await visitor.fill('#channel-text', 'Good morning, everybody!');
+    await visitor.shows('#channel-lines', 'Good morning');
+    await shoot('channel');
+    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.equal(overflow, 0, 'nothing is cut off at the side');
+    await page.close();
   }
-  await page.emulateMediaFeatures([]);
-  await page.setViewport({ width: 1280, height: 860 });
-  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  assert.equal(overflow, 0, 'nothing is cut off at the side');
+}
+
+/** A text whose owner is as many hops away as any. */
+async function farKey({ page, id }) {
+  const members = (await page.$eval('#ring', (svg) => svg.dataset.members)).split(' ');
+  const linked = await page.$$eval('.dot.linked', (dots) => dots.map((dot) => dot.dataset.id));
+  const isFar = (text) => {
+    const point = createHash('sha1').update(text).digest('hex').slice(0, 12);
+    const owner = members.find((member) => member >= point) ?? members[0];
+    return owner !== id && !linked.includes(owner);
+  };
+  const texts = ['Hello world!', 'coral', 'lagoon', 'reef', 'palm tree', 'sea star', 'tide', 'shell', 'sand'];
+  return texts.find(isFar) ?? texts[0];
 }
