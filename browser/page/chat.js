@@ -8,7 +8,7 @@ const [TALKS, LINES, CHARACTERS] = [32, 200, 2000];
 
 export function chatPanel(page) {
   const chat = new Chat(page);
-  chat.listen();
+  chat.listen().catch((error) => toast(sentence(error)));
   document.addEventListener('peer', (event) => chat.show(event.detail));
   onSubmit(byId('chat-form'), byId('chat-problem'), async (form) => {
     await chat.send(form.get('text'));
@@ -38,7 +38,7 @@ class Chat {
       this.#join(talk, socket);
       this.#add(talk, 'note', `${socket.peer} has dialled you.`);
       if (this.#shown === '') this.#page.choose(socket.peer);
-      mark('chat');
+      this.#news(talk);
       toast(`${socket.peer} has dialled you.`);
     }
   }
@@ -62,6 +62,8 @@ class Chat {
   show(peer) {
     this.#shown = peer;
     const talk = this.#talks.get(peer);
+    if (talk) talk.isNew = false;
+    this.#list();
     byId('chat-problem').textContent = '';
     byId('chat-lines').replaceChildren(...(talk?.lines ?? []));
     byId('chat-lines').scrollTop = byId('chat-lines').scrollHeight;
@@ -71,19 +73,47 @@ class Chat {
     const { node, peer, choose, showWay } = this.#page;
     const who = peer();
     const id = await node.peer(who).id();
-    const talk = this.#talk(id);
-    if (!talk) throw new Error(`there are ${TALKS} conversations already; load the page again to forget them`);
     if (who !== id) choose(id);
-    if (!talk.writer) {
-      this.#join(talk, await node.dial(id));
-      showWay(id).catch(() => {});
+    const open = this.#talks.get(id);
+    if (open?.writer) return open;
+    const socket = await node.dial(id);
+    const talk = this.#talk(id);
+    if (!talk) {
+      socket.close();
+      throw new Error(`there are ${TALKS} conversations already; load the page again to forget them`);
     }
+    this.#join(talk, socket);
+    // Beside the point, if it fails.
+    showWay(id).catch(() => {});
     return talk;
   }
 
   #talk(peer) {
-    if (!this.#talks.has(peer) && this.#talks.size < TALKS) this.#talks.set(peer, { peer, lines: [], writer: undefined });
+    if (!this.#talks.has(peer) && this.#talks.size < TALKS) {
+      this.#talks.set(peer, { peer, lines: [], writer: undefined, isNew: false });
+      this.#list();
+    }
     return this.#talks.get(peer);
+  }
+
+  /** Something has come: it is marked where it does not show. */
+  #news(talk) {
+    mark('chat');
+    talk.isNew = talk.peer !== this.#shown;
+    this.#list();
+  }
+
+  /** The conversations to choose from, once there are several. */
+  #list() {
+    const talks = [...this.#talks.values()];
+    const button = ({ peer, isNew }) => {
+      const isShown = peer === this.#shown;
+      const choose = () => this.#page.choose(peer);
+      const mark = isNew ? make('span', { class: 'unseen' }, ', something new') : undefined;
+      return make('button', { type: 'button', class: 'talk', 'aria-pressed': `${isShown}`, title: peer, 'data-new': isNew, onclick: choose }, peer.slice(0, 4), mark);
+    };
+    const isChoice = talks.length > 1 || talks.some(({ peer }) => peer !== this.#shown);
+    byId('talks').replaceChildren(...(isChoice ? talks.map(button) : []));
   }
 
   /** Says what comes on a socket, until it ends. */
@@ -93,7 +123,7 @@ class Chat {
     try {
       for await (const line of linesOf(socket.readable)) {
         this.#add(talk, 'theirs', line);
-        mark('chat');
+        this.#news(talk);
       }
       if (talk.writer === writer) this.#add(talk, 'note', `${talk.peer} has hung up.`);
     } catch (error) {

@@ -116,7 +116,9 @@ function figures(ring) {
   byId('figure-forwarded').textContent = status.counters.frames_forwarded.toLocaleString();
   const known = byId('known');
   const others = ring.inOrder.slice(1);
-  if (known.childElementCount !== others.length) known.replaceChildren(...others.map((id) => make('option', { value: id })));
+  if (known.dataset.ids === `${others}`) return;
+  known.dataset.ids = others;
+  known.replaceChildren(...others.map((id) => make('option', { value: id })));
 }
 
 function news(text) {

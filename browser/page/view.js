@@ -60,7 +60,7 @@ export class RingView extends EventTarget {
     hops.slice(1).forEach((to, hop) => {
       const from = hops[hop];
       const line = draw('path', { class: 'hop', d: chord(from, to), pathLength: 1 });
-      const { x, y } = inwards(middle(from, to), BADGE_OFF);
+      const { x, y } = badgePlace(from, to);
       const badge = draw('g', { class: 'badge', transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` });
       const plate = draw('g');
       const text = labels[hop] ?? `${hop + 1}`;
@@ -201,10 +201,12 @@ export class RingView extends EventTarget {
   }
 }
 
-/** A point, moved towards the centre. */
-function inwards({ x, y }, by) {
-  const far = Math.hypot(x, y) || 1;
-  const left = Math.max(0, 1 - by / far);
+/** Where the label of a hop stands: at the middle of its line, towards the centre, and farther where the line is short. */
+function badgePlace(from, to) {
+  const { x, y } = middle(from, to);
+  const [begin, end] = [at(angle(from)), at(angle(to))];
+  const short = Math.max(0, 1 - Math.hypot(end.x - begin.x, end.y - begin.y) / 80);
+  const left = Math.max(0, 1 - (BADGE_OFF * (1 + 3 * short)) / (Math.hypot(x, y) || 1));
   return { x: x * left, y: y * left };
 }
 

@@ -118,8 +118,13 @@ for (const kind of ['chrome', 'firefox']) {
 
     test('a native node echoes', async () => {
       await here.choose(native[0].id);
+      assert.equal(await here.text('#chat-lines'), '', 'another conversation');
       await here.fill('#chat-text', 'are you there?');
       await here.sees('#chat-lines', (lines) => (lines.querySelector('.theirs')?.innerText.includes('are you there?') ? undefined : lines.innerText));
+      await there.fill('#chat-text', 'And another thing');
+      await here.sees('.talk[data-new]', (talk, id) => (talk.title === id ? undefined : talk.title), there.id);
+      await here.click('.talk[data-new]');
+      await here.shows('#chat-lines', 'And another thing');
     });
 
     test('objects are called', async () => {

@@ -33,6 +33,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long the nodes may take to come onto the ring, all of them.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Nodes up to which each listens on the machine's other addresses, too: Firefox makes no link to one of loopback. It doubles the sockets,
+/// of which some systems allow a program no more than 256.
+const MAX_REACHABLE: u16 = 16;
+
 /// Happenings that the live view shows, the latest.
 const SHOWN: usize = 4;
 
@@ -114,6 +118,9 @@ impl Ring {
         if node_args.bind.is_empty() && args.door.ip().is_loopback() {
             // Nobody from elsewhere hears of this ring.
             node_args.bind.push(Ipv4Addr::LOCALHOST.into());
+            if args.nodes <= MAX_REACHABLE {
+                node_args.bind.push(Ipv4Addr::UNSPECIFIED.into());
+            }
         }
         let (teller, happenings) = Teller::new();
         let mut nodes = Vec::new();
