@@ -22,10 +22,23 @@ async function begin(url) {
     error: (code, message, data) => new AtollError(code, message, data),
     hold: (number) => hold(wasm, number),
     held,
+    turn: nextTurn(),
     panicked: (message) => console.error(`Atoll has failed, which is a bug: ${message}`),
   });
   done = wasm;
   return wasm;
+}
+
+/** What gives promises that are settled when the browser has had its turn: timers would take 4 ms. */
+function nextTurn() {
+  const { port1, port2 } = new MessageChannel();
+  const waiting = [];
+  port1.onmessage = () => waiting.shift()();
+  return () =>
+    new Promise((resolve) => {
+      waiting.push(resolve);
+      port2.postMessage(undefined);
+    });
 }
 
 /** The same, once they are loaded. */

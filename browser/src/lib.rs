@@ -13,6 +13,7 @@ pub mod node;
 mod options;
 pub mod results;
 pub mod socket;
+mod turn;
 pub mod value;
 
 use atoll::key::Identity;

@@ -69,6 +69,7 @@ test('one tab is a robot, and another steers it', async () => {
   await says(steering, '#told', /You steer/);
   const place = (page) => page.$eval('#robot', ({ style }) => `${style.left} ${style.top}`);
   await eventually(5000, async () => ((await place(steering)) === '8rem 8rem' ? undefined : `it is at ${await place(steering)}`));
+  await steering.bringToFront();
   await steering.click('[data-move="1,0"]');
   await steering.click('[data-move="0,-1"]');
   for (const page of [robot, steering]) {
@@ -88,6 +89,8 @@ test('a file goes from one tab to another', async () => {
   const bytes = Buffer.from(Array.from({ length: 1_000_000 }, (_, at) => (at * 7) & 0xff));
   fs.writeFileSync(file, bytes);
   try {
+    // A tab that is not in front draws nothing, and cannot be clicked.
+    await here.bringToFront();
     await (await here.$('input[name=file]')).uploadFile(file);
     await here.type('input[name=peer]', await there.$eval('#me', (me) => me.textContent));
     await here.click('button');

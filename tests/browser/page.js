@@ -26,6 +26,10 @@ addEventListener('unhandledrejection', (event) => globalThis.unhandled.push(Stri
 globalThis.start = async (options) => {
   const node = await Atoll.join(options);
   globalThis.node = node;
+  globalThis.events = [];
+  for (const type of ['join', 'isolated', 'peerconnect', 'peerdisconnect', 'ringchange', 'leave', 'refused', 'linkfailed', 'signallinglost']) {
+    node.addEventListener(type, ({ detail }) => events.push(`${Math.round(performance.now())} ${type} ${JSON.stringify(detail)}`));
+  }
   echo(node);
   await node.provide('Echo', {
     a: 'information here',

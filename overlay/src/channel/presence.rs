@@ -3,7 +3,6 @@
 //! One that has not been heard for three times as long as it takes between two announcements is gone. In large channels each announces
 //! itself less often, so that all together make some [`RATE`] messages a second.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use super::hub::Hub;
 use super::{ChannelError, Inner};
 use crate::id::Id;
 use crate::net::platform::{self, Instant};
+use crate::small_map::SmallMap;
 
 /// The scope of announcements. Scopes of applications do not begin so.
 pub(super) const PRESENCE: &str = "\0presence";
@@ -68,7 +68,7 @@ enum Announcement {
 
 /// Who was heard, with what, and when.
 pub(super) struct Members {
-    table: Mutex<BTreeMap<Id, (Value, Instant)>>,
+    table: Mutex<SmallMap<Id, (Value, Instant)>>,
     events: broadcast::Sender<PresenceEvent>,
     /// Somebody came who does not know this member yet.
     newcomer: Notify,
@@ -86,7 +86,7 @@ impl Members {
         if payload.len() > MAX_MEMBER_DATA + 16 {
             return;
         }
-        let Ok(said) = serde_json::from_slice(payload) else { return };
+        let Some(said) = std::str::from_utf8(payload).ok().and_then(|text| serde_json::from_str(text).ok()) else { return };
         let mut table = self.table();
         let event = match said {
             Announcement::Gone => table.remove(&from).map(|_| PresenceEvent::Left(from)),
@@ -139,7 +139,7 @@ impl Members {
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, BTreeMap<Id, (Value, Instant)>> {
+    fn table(&self) -> MutexGuard<'_, SmallMap<Id, (Value, Instant)>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

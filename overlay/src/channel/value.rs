@@ -47,7 +47,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::object::Function;
+    use crate::object::{Failure, Function};
 
     #[test]
     fn every_value_comes_back_as_what_it_was() {
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_function_is_not_published() {
-        let function = Function::new(|_| async { Ok(Value::Null.into()) });
+        let function = Function::new(|_| async { Ok::<Value, Failure>(Value::Null) });
         assert!(matches!(encode(&Value::Array(vec![function.into()])), Err(ValueError::Type(_))));
     }
 }

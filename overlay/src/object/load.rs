@@ -1,6 +1,5 @@
 //! What peers may ask of a node at once.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -8,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::core::lock;
 use super::limits::MAX_VALUES;
 use crate::id::Id;
+use crate::small_map::SmallMap;
 
 /// Bytes of a request that count for nothing: what each call may have besides.
 pub const SMALL_REQUEST: usize = 1 << 10;
@@ -60,7 +60,7 @@ pub(super) struct Load {
 #[derive(Default)]
 struct Running {
     calls: usize,
-    by_peer: BTreeMap<Id, OfPeer>,
+    by_peer: SmallMap<Id, OfPeer>,
 }
 
 struct OfPeer {

@@ -9,7 +9,6 @@ mod frames;
 mod outputs;
 mod setup;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +28,7 @@ use crate::node::{Counters, NodeEvent, NodeStatus, PeerInfo};
 use crate::proto::{Answer, Finger, Input, LinkId, Membership, Proto, Time, Token};
 use crate::record::{Key, Record};
 use crate::signalling::Status;
+use crate::small_map::SmallMap;
 use crate::wire::{ChannelId, Published};
 
 /// Frames of all links that wait for the driver, at most.
@@ -124,12 +124,12 @@ pub(crate) struct Driver {
     inbox: mpsc::Receiver<LinkEvent>,
     setup_in: mpsc::Sender<Event>,
     setup: mpsc::Receiver<Event>,
-    attempts: BTreeMap<LinkId, Attempt>,
-    links: BTreeMap<LinkId, OpenLink>,
-    vias: BTreeMap<Id, KnownVia>,
+    attempts: SmallMap<LinkId, Attempt>,
+    links: SmallMap<LinkId, OpenLink>,
+    vias: SmallMap<Id, KnownVia>,
     /// Whoever reads what comes on a channel.
-    hubs: BTreeMap<ChannelId, Arc<Hub>>,
-    replies: BTreeMap<Token, oneshot::Sender<Answer>>,
+    hubs: SmallMap<ChannelId, Arc<Hub>>,
+    replies: SmallMap<Token, oneshot::Sender<Answer>>,
     next_token: u64,
     counters: Counters,
     status_due: Option<Instant>,
@@ -164,11 +164,11 @@ impl Driver {
             inbox,
             setup_in,
             setup,
-            attempts: BTreeMap::new(),
-            links: BTreeMap::new(),
-            vias: BTreeMap::new(),
-            hubs: BTreeMap::new(),
-            replies: BTreeMap::new(),
+            attempts: SmallMap::new(),
+            links: SmallMap::new(),
+            vias: SmallMap::new(),
+            hubs: SmallMap::new(),
+            replies: SmallMap::new(),
             next_token: 0,
             counters: Counters::default(),
             status_due: None,
@@ -395,10 +395,10 @@ impl Driver {
         for hub in self.hubs.values() {
             hub.close();
         }
-        for attempt in std::mem::take(&mut self.attempts).into_values() {
+        for (_, attempt) in std::mem::take(&mut self.attempts) {
             attempt.task.abort();
         }
-        for open in std::mem::take(&mut self.links).into_values() {
+        for (_, open) in std::mem::take(&mut self.links) {
             open.sender.close();
             self.leaving.push(open.sender);
         }
