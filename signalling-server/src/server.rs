@@ -256,7 +256,9 @@ async fn serve_http(stream: TcpStream, visitor: Arc<Visitor>, router: Router, sh
     let in_time = async {
         tokio::pin!(connection);
         match timeout_at(deadline, &mut connection).await {
-            Err(_) if visitor.takes_files.load(Ordering::Relaxed) => timeout_at(deadline + FILES_TIME, connection).await,
+            Err(_) if visitor.takes_files.load(Ordering::Relaxed) => {
+                timeout_at(deadline + FILES_TIME, connection).await
+            }
             end => end,
         }
     };

@@ -129,7 +129,8 @@ async fn who_takes_gzip_gets_the_compressed_file() {
         assert_eq!((&*answer.body, &*answer.headers["content-encoding"]), (&b"compressed"[..], "gzip"), "{taken}");
         assert_eq!(answer.headers["content-type"], "text/javascript; charset=utf-8");
     }
-    for taken in ["", "accept-encoding: br\r\n", "accept-encoding: gzip;q=0\r\n", "accept-encoding: identity, gzip;q=0.0\r\n"]
+    for taken in
+        ["", "accept-encoding: br\r\n", "accept-encoding: gzip;q=0\r\n", "accept-encoding: identity, gzip;q=0.0\r\n"]
     {
         let answer = ask(&server, "GET", "/app.js", taken).await;
         assert_eq!(answer.body, b"export const a = 1;", "{taken}");
