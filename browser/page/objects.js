@@ -30,6 +30,7 @@ async function provide(node) {
   let fading;
   const page = await node.provide('Page', {
     greeting: 'Hello from a browser tab!',
+    usage: 'wave("Ann")  paint("tomato")  add(1, 2)  count(3)',
     lagoon: '',
     /** Says in this tab that somebody waves. */
     wave(from) {

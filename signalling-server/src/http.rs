@@ -20,6 +20,10 @@ use crate::server::{Shared, Visitor};
 /// Bytes of the buffer that a WebSocket reads into, and there is one for each connection. The library's default is 128 KiB.
 const READ_BUFFER: usize = 4 * 1024;
 
+/// What a browser is told where there is no page for it.
+const NO_PAGE: &str =
+    "\nIt has no page for browsers: run `cargo xtask web` and build it again, or start it with --page browser/dist.\n";
+
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/", get(root))
@@ -74,8 +78,10 @@ async fn upgrade(
         Ok(upgrade) => upgrade,
         Err(_) => {
             visitor.answer(&shared.metrics);
-            let say = "this is a signalling server of Atoll: connect with a WebSocket.\n\n\
-                       It has no page for browsers: run `cargo xtask web` and build it again, or start it with --page FOLDER.\n";
+            let mut say = "this is a signalling server of Atoll: connect with a WebSocket\n".to_owned();
+            if shared.page.is_empty() {
+                say.push_str(NO_PAGE);
+            }
             return (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], say).into_response();
         }
     };
