@@ -11,7 +11,8 @@ let done;
 export function load(url) {
   loading ??= begin(url).catch((error) => {
     loading = undefined;
-    throw new AtollError('failed', `the node cannot be loaded: ${error.message}`);
+    const hint = import.meta.url.includes('/.vite/') ? "; with Vite's server set optimizeDeps: { exclude: ['atoll-web'] }" : '';
+    throw new AtollError('failed', `the node cannot be loaded: ${error.message}${hint}`);
   });
   return loading;
 }

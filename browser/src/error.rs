@@ -21,7 +21,7 @@ impl WebError {
     }
 
     /// Of an error that says enough by its text.
-    fn of(kind: ErrorKind, error: impl ToString) -> Self {
+    pub(crate) fn of(kind: ErrorKind, error: impl ToString) -> Self {
         WebError::new(kind, error.to_string())
     }
 }

@@ -387,27 +387,12 @@ fn released() -> WebError {
 }
 
 fn stored(put: Result<Put, StoreError>) -> Result<String, WebError> {
-    Ok(key_text(&put.map_err(error::store)?.key))
+    Ok(put.map_err(error::store)?.key.to_string())
 }
 
-/// A key as one word: the hash of a value, the writer's key and the entry's name, or a name with its `@`.
-fn key_text(key: &Key) -> String {
-    match key {
-        Key::Value(hash) => atoll::key::hex(hash),
-        Key::Entry { writer, name } => format!("{}/{name}", atoll::key::hex(&writer.to_spki_der())),
-        Key::Name(name) => format!("@{name}"),
-    }
-}
-
+/// The key that a text is: as `put` gave it, or a name with its `@`.
 fn read_key(text: &str) -> Result<Key, WebError> {
-    let key = match text.split_once('/') {
-        Some((writer, name)) => {
-            let writer = atoll::key::unhex(writer).and_then(|der| PeerKey::from_spki_der(&der).ok());
-            writer.map(|writer| Key::Entry { writer, name: name.to_owned() })
-        }
-        None => atoll::key::unhex(text).and_then(|hash| hash.try_into().ok()).map(Key::Value),
-    };
-    key.ok_or_else(|| WebError::new(ErrorKind::WrongArguments, format!("{text:?} is no key that `put` gave")))
+    text.parse().map_err(|error| WebError::of(ErrorKind::WrongArguments, error))
 }
 
 /// An event as an object with its `type`.

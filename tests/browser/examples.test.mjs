@@ -100,7 +100,7 @@ test('a file goes from one tab to another', async () => {
     assert(Buffer.from(got).equals(bytes), `${got.length} bytes came`);
     await here.$eval('input[name=peer]', (input) => (input.value = '00f3a1b2c4d5'));
     await here.click('button');
-    await says(here, '#files', /nobody/i);
+    await says(here, '#files', /no node on the ring holds this id/);
   } finally {
     fs.rmSync(folder, { recursive: true });
   }

@@ -43,7 +43,7 @@ async function told(url) {
   return told;
 }
 
-const settings = { root: app, logLevel: 'warn', clearScreen: false, configFile: false };
+const settings = { root: app, logLevel: 'warn', clearScreen: false };
 
 test('the package has what it needs, and no more', () => {
   const files = fs.readdirSync(installed, { recursive: true }).map(String).sort();
