@@ -183,7 +183,7 @@ impl WebNode {
                 Some(name) => node.put_entry(name, bytes, ttl).await,
                 None => node.put(bytes, ttl).await,
             };
-            Ok(key_text(&put.map_err(error::store)?.key))
+            Ok(put.map_err(error::store)?.key.to_string())
         })
     }
 
@@ -321,23 +321,8 @@ fn plain(told: &impl Serialize) -> JsValue {
 }
 
 /// A key as one word: the hash of a value, the writer's key and the entry's name, or a name with its `@`.
-fn key_text(key: &Key) -> String {
-    match key {
-        Key::Value(hash) => atoll::key::hex(hash),
-        Key::Entry { writer, name } => format!("{}/{name}", atoll::key::hex(&writer.to_spki_der())),
-        Key::Name(name) => format!("@{name}"),
-    }
-}
-
 fn read_key(text: &str) -> Result<Key, WebError> {
-    let key = match text.split_once('/') {
-        Some((writer, name)) => {
-            let writer = atoll::key::unhex(writer).and_then(|der| PeerKey::from_spki_der(&der).ok());
-            writer.map(|writer| Key::Entry { writer, name: name.to_owned() })
-        }
-        None => atoll::key::unhex(text).and_then(|hash| hash.try_into().ok()).map(Key::Value),
-    };
-    key.ok_or_else(|| WebError::new(ErrorKind::WrongArguments, format!("{text:?} is no key that `put` gave")))
+    text.parse().map_err(|error| WebError::of(ErrorKind::WrongArguments, error))
 }
 
 /// An event as an object with its `type`.

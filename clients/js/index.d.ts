@@ -7,6 +7,9 @@ declare namespace glou {
   /** The same function, for `import { glou }`. */
   function glou(name: string, options?: Options): Glou;
 
+  /** The address of any text or bytes: the first 48 bits of their SHA-1, 12 hexadecimal digits. */
+  function address(key: string | Uint8Array): string;
+
   interface Options {
     /** The daemon's socket; without it `$ATOLL_SOCKET`, or the daemon's default. */
     socket?: string;
@@ -96,6 +99,15 @@ declare namespace glou {
     provide(object: object, name: string, callback: Callback<void>): void;
     withdraw(name?: string): Promise<void>;
     set(path: string, value: unknown, name?: string): Promise<void>;
+    /** Answers calls to a scope that come to the daemon's node, or to an address that it owns. */
+    handle(scope: string, run: (this: Call, ...args: any[]) => unknown): Promise<void>;
+    unhandle(scope: string): Promise<void>;
+    /** Calls what handles a scope at whoever is at an address, or owns it, or has the `@name`. `sea:nearest` is there at every node. */
+    call<T = any>(address: string | null, scope: string, ...args: unknown[]): Promise<T>;
+    stream<T = any>(address: string | null, scope: string, ...args: unknown[]): Results<T>;
+    /** Claims a name in the ring for the daemon's node, as long as this program is attached. */
+    claim(name: string): Promise<void>;
+    unclaim(name: string): Promise<void>;
     node(remote?: string | null): Promise<Node>;
     node(remote: string | null | undefined, callback: Callback<Node>): void;
     /** Attached for the first time. */

@@ -1,6 +1,7 @@
 'use strict';
 // Objects of other nodes as if they were local, through the Atoll daemon of this machine.
 
+const { createHash } = require('node:crypto');
 const { EventEmitter } = require('node:events');
 const { encode, decode, put } = require('./body.js');
 const { Connection, defaultSocket } = require('./connection.js');
@@ -24,10 +25,15 @@ class Glou extends EventEmitter {
     /** Which node this is, once it started. */
     this.info = undefined;
     this.provided = new Map();
+    /** Functions that answer calls to scopes. */
+    this.handled = new Map();
+    /** Names that were claimed for the node. */
+    this.claimed = new Set();
     /** Values that are watched, also while there is no daemon. */
     this.watches = new Set();
     this.connection = undefined;
     this.running = false;
+    this.returning = false;
     this.forget();
     // Functions of others that nobody here holds any more.
     this.registry = new FinalizationRegistry(({ connection, fun }) => {
@@ -89,6 +95,40 @@ class Glou extends EventEmitter {
     if (object) setAt(object, path, value);
   }
 
+  /** Answers calls to a scope that come to the daemon's node, or to an address that it owns; again, in place of the other. */
+  async handle(scope, run) {
+    await this.request({ type: 'handle', scope, fun: this.write(run) });
+    this.handled.set(scope, run);
+  }
+
+  /** Answers them no longer. */
+  async unhandle(scope) {
+    this.handled.delete(scope);
+    await this.request({ type: 'unhandle', scope });
+  }
+
+  /** Calls what handles a scope at whoever is at an address, or owns it; or at an `@name`. */
+  call(address, scope, ...args) {
+    return this.invoke({ remote: address, scope }, args);
+  }
+
+  /** The same, for its results one by one. */
+  stream(address, scope, ...args) {
+    return this.invokeMany({ remote: address, scope }, args);
+  }
+
+  /** Claims a name in the ring for the daemon's node, as long as this program is attached. */
+  async claim(name) {
+    await this.request({ type: 'claim', name, within: this.options.timeout });
+    this.claimed.add(name);
+  }
+
+  /** Gives a name up. */
+  async unclaim(name) {
+    this.claimed.delete(name);
+    await this.request({ type: 'unclaim', name });
+  }
+
   /** Another node, by `@name` or id; without either, the daemon's own. An error if there is none. */
   node(remote, callback) {
     const node = new RemoteNode(this, remote ?? undefined);
@@ -110,7 +150,7 @@ class Glou extends EventEmitter {
       let greeted = false;
       const connection = new Connection(this.options.socket, {
         message: (message) => {
-          if (greeted) return this.handle(message);
+          if (greeted) return this.heard(message);
           if (message.type !== 'hello') {
             reject(new AtollError(message.error ?? { kind: 'protocol', message: 'the daemon does not say hello' }));
             return connection.close();
@@ -142,24 +182,41 @@ class Glou extends EventEmitter {
   }
 
   async comeBack() {
+    // A daemon that goes again meanwhile is waited for here.
+    if (this.returning) return;
+    this.returning = true;
     let pause = RETRY[0];
     while (this.running) {
       try {
         await this.attach(false);
         for (const watch of this.watches) watch.again();
-        for (const [name, object] of this.provided) await this.provideAs(name, object);
-        return this.emit('reconnect', this.info);
-      } catch (error) {
-        // An old connection may still hold the name; a daemon that went again has told so by `lost`.
-        if (this.connection) {
-          if (this.listenerCount('error') > 0) this.emit('error', error);
-          return undefined;
-        }
+        await this.setUpAgain();
+        break;
+      } catch {
+        await this.sleep(pause);
+        pause = Math.min(2 * pause, RETRY[1]);
       }
-      await this.sleep(pause);
-      pause = Math.min(2 * pause, RETRY[1]);
     }
-    return undefined;
+    this.returning = false;
+    if (this.running) this.emit('reconnect', this.info);
+  }
+
+  /** Provides, handles and claims what it did. What another has taken meanwhile is told, and the rest is set up all the same. */
+  async setUpAgain() {
+    const { connection } = this;
+    const tasks = [
+      ...[...this.provided].map(([name, object]) => () => this.provideAs(name, object)),
+      ...[...this.handled].map(([scope, run]) => () => this.handle(scope, run)),
+      ...[...this.claimed].map((name) => () => this.claim(name)),
+    ];
+    for (const task of tasks) {
+      try {
+        await task();
+      } catch (error) {
+        if (this.connection !== connection) throw error;
+        if (this.listenerCount('error') > 0) this.emit('error', error);
+      }
+    }
   }
 
   sleep(time) {
@@ -198,7 +255,7 @@ class Glou extends EventEmitter {
     return this.running && this.options.reconnect;
   }
 
-  handle(message) {
+  heard(message) {
     const waiting = this.requests.get(message.uid);
     switch (message.type) {
       case 'response':
@@ -306,11 +363,11 @@ class Glou extends EventEmitter {
     };
     const held = async (...args) => {
       check();
-      return this.call({ fun }, args);
+      return this.invoke({ fun }, args);
     };
     held.stream = (...args) => {
       check();
-      return this.stream({ fun }, args);
+      return this.invokeMany({ fun }, args);
     };
     held.release = () => {
       this.registry.unregister(held);
@@ -321,13 +378,13 @@ class Glou extends EventEmitter {
     return held;
   }
 
-  async call(target, args, within = this.options.timeout) {
+  async invoke(target, args, within = this.options.timeout) {
     const { ret } = await this.request({ type: 'call', ...target, args: args.map((arg) => this.write(arg)), within });
     return this.read(ret);
   }
 
   /** Results one by one, as an async iterator. */
-  stream(target, args, within = this.options.timeout) {
+  invokeMany(target, args, within = this.options.timeout) {
     const written = args.map((arg) => this.write(arg));
     const request = { type: 'call', ...target, args: written, stream: true, window: WINDOW, within };
     const { connection } = this;
@@ -339,6 +396,11 @@ class Glou extends EventEmitter {
     const uid = this.begin(request, { resolve() {}, reject: end, end, item: (value) => results.push(value) });
     return results;
   }
+}
+
+/** The address of any text or bytes: the first 48 bits of their SHA-1, 12 hexadecimal digits. */
+function address(key) {
+  return createHash('sha1').update(key).digest('hex').slice(0, 12);
 }
 
 function gone() {
@@ -359,4 +421,5 @@ function glou(name, options) {
 
 module.exports = glou;
 module.exports.glou = glou;
+module.exports.address = address;
 module.exports.AtollError = AtollError;

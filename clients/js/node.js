@@ -34,12 +34,12 @@ class RemoteNode {
 
   /** Calls a function by its path. */
   call(name, fun, args = [], { timeout } = {}) {
-    return this.glou.call({ remote: this.remote, name, fun }, args, timeout);
+    return this.glou.invoke({ remote: this.remote, name, fun }, args, timeout);
   }
 
   /** Calls a function that gives many results. */
   stream(name, fun, args = [], { timeout } = {}) {
-    return this.glou.stream({ remote: this.remote, name, fun }, args, timeout);
+    return this.glou.invokeMany({ remote: this.remote, name, fun }, args, timeout);
   }
 
   /**

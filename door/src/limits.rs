@@ -27,7 +27,7 @@ pub const MAX_MENTIONS: usize = 16_384;
 /// Lines that are no message, until the program is cut off.
 pub const MAX_MALFORMED: usize = 100;
 
-/// Services of one program at most.
+/// Services of one program, and scopes that it handles, at most, each.
 pub const MAX_SERVICES: usize = 64;
 
 /// Bytes of a program's name at most.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use atoll::object::{CallError, Value, ValueError};
+use atoll::object::{CallError, Function, Value, ValueError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -46,6 +46,36 @@ pub enum FromProgram {
         path: String,
         /// The value.
         value: Value,
+        /// If it wants a response.
+        uid: Option<u64>,
+    },
+    /// Answers calls to a scope, in place of the function that the program has there, if there is one.
+    Handle {
+        /// Which scope.
+        scope: String,
+        /// What answers.
+        fun: Function,
+        /// If it wants a response.
+        uid: Option<u64>,
+    },
+    /// Answers them no longer.
+    Unhandle {
+        /// Which scope.
+        scope: String,
+        /// If it wants a response.
+        uid: Option<u64>,
+    },
+    /// Claims a name in the ring for the daemon's node, as long as the program is attached.
+    Claim {
+        /// The name, with or without its `@`.
+        name: String,
+        /// The number of the request.
+        uid: u64,
+    },
+    /// Gives such a name up.
+    Unclaim {
+        /// The name, with or without its `@`.
+        name: String,
         /// If it wants a response.
         uid: Option<u64>,
     },
@@ -167,6 +197,13 @@ pub enum Target {
         /// Where in it.
         path: String,
     },
+    /// What handles a scope.
+    Scope {
+        /// An `@name`, or any address: whoever is there, or owns it; `None` is the daemon's own node.
+        remote: Option<String>,
+        /// Which scope.
+        scope: String,
+    },
     /// One that the node wrote, by its number.
     Function(u64),
 }
@@ -190,6 +227,7 @@ struct Line<'a> {
     init: Option<bool>,
     remote: Option<String>,
     path: Option<String>,
+    scope: Option<String>,
     fun: Option<String>,
     funs: Option<Vec<String>>,
     status: Option<String>,
@@ -246,6 +284,7 @@ impl FromProgram {
             | FromProgram::Service { uid, .. }
             | FromProgram::Get { uid, .. }
             | FromProgram::Watch { uid, .. }
+            | FromProgram::Claim { uid, .. }
             | FromProgram::Call { uid, .. } => Some(*uid),
             _ => None,
         }
@@ -270,6 +309,14 @@ impl Line<'_> {
                 name: self.name,
                 uid: self.uid,
             },
+            "handle" => FromProgram::Handle {
+                fun: function(&need(self.fun, "fun")?, take)?,
+                scope: need(self.scope, "scope")?,
+                uid: self.uid,
+            },
+            "unhandle" => FromProgram::Unhandle { scope: need(self.scope, "scope")?, uid: self.uid },
+            "claim" => FromProgram::Claim { name: need(self.name, "name")?, uid: need(self.uid, "uid")? },
+            "unclaim" => FromProgram::Unclaim { name: need(self.name, "name")?, uid: self.uid },
             "remote" => FromProgram::Remote { remote: self.remote, uid: need(self.uid, "uid")?, within },
             "service" => FromProgram::Service {
                 remote: self.remote,
@@ -298,7 +345,10 @@ impl Line<'_> {
                     Some(Value::Array(args)) => args,
                     Some(_) => return Err(malformed("args is a list")),
                 },
-                target: target(need(self.fun, "fun")?, self.remote, self.name)?,
+                target: match self.scope {
+                    Some(scope) => Target::Scope { remote: self.remote, scope },
+                    None => target(need(self.fun, "fun")?, self.remote, self.name)?,
+                },
                 within,
                 stream: self.stream.unwrap_or(false),
                 window: self.window,
@@ -380,12 +430,24 @@ fn target(fun: String, remote: Option<String>, name: Option<String>) -> Result<T
     Ok(Target::Member { remote, name: need(name, "name")?, path: fun })
 }
 
+/// A function, as a program writes it.
+fn function(fun: &str, take: &mut Take<'_>) -> Result<Function, DoorError> {
+    match Mention::parse(fun) {
+        Some(mention) => take(mention).map_err(no_message),
+        None => Err(malformed("fun is a function such as \"$0\"")),
+    }
+}
+
 fn value(json: &RawValue, take: &mut Take<'_>) -> Result<Value, DoorError> {
-    body::decode(json.get(), take).map_err(|error| match error {
+    body::decode(json.get(), take).map_err(no_message)
+}
+
+fn no_message(error: ValueError) -> DoorError {
+    match error {
         ValueError::Type(why) => malformed(why),
         ValueError::Malformed(why) => malformed(why),
         other => CallError::from(other).into(),
-    })
+    }
 }
 
 fn need<T>(field: Option<T>, name: &str) -> Result<T, DoorError> {

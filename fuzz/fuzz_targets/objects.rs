@@ -23,13 +23,13 @@ fuzz_target!(|bytes: &[u8]| {
     let body = Bytes::copy_from_slice(body);
     match what % 4 {
         0 => {
-            let Ok((request, within)) = Request::decode(&body, &mut take) else { return };
+            let Ok((request, terms)) = Request::decode(&body, &mut take) else { return };
             if let Request::Call { arguments, .. } = &request {
                 arguments.iter().for_each(check);
             }
-            let again = request.encode(within, &mut offer).expect("what was read can be written").freeze();
+            let again = request.encode(terms, &mut offer).expect("what was read can be written").freeze();
             let (read, _) = Request::decode(&again.slice(4..), &mut take).expect("what was written can be read");
-            assert_eq!(read.encode(within, &mut offer).expect("as before").freeze(), again);
+            assert_eq!(read.encode(terms, &mut offer).expect("as before").freeze(), again);
         }
         1 => {
             let Ok(value) = decode_value(&body, &mut take) else { return };

@@ -6,13 +6,15 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use atoll::key::PeerKey;
 use atoll::net::session::Socket;
-use atoll::node::{NodeBuilder, ResolveError, StartError};
+use atoll::node::{ClaimError, NodeBuilder, ResolveError, StartError};
 use atoll::wire::Role;
 use atoll::{Id, Identity, Node};
+use atoll_door::{DoorError, ErrorKind};
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
 use crate::args::NodeArgs;
+use crate::objects::Failed;
 use crate::stop::{self, Interrupted};
 use crate::values::Whom;
 
@@ -112,6 +114,14 @@ pub(crate) fn started(error: StartError) -> anyhow::Error {
     match error {
         StartError::NoSignalling { .. } => {
             anyhow::anyhow!("{error}; start a ring with node-cli up, or name a server with --signalling URL")
+        }
+        StartError::Name { reason, .. } => {
+            let kind = match reason {
+                ClaimError::Taken | ClaimError::Held => ErrorKind::NameTaken,
+                ClaimError::Invalid(_) => ErrorKind::BadName,
+                _ => return error.into(),
+            };
+            Failed::from(DoorError::new(kind, error.to_string())).into()
         }
         _ => error.into(),
     }

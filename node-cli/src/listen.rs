@@ -28,7 +28,11 @@ pub(crate) async fn run(args: &ListenArgs, node_args: &NodeArgs, output: Output)
         output.note("with --door the node uses its own signalling server; that of --signalling is not used");
     }
     let signalling = door.as_ref().map_or_else(|| node_args.signalling_urls(), |door| vec![door.url.clone()]);
-    let start = node_args.builder(&signalling, identity, args.name.as_deref())?.start();
+    let mut builder = node_args.builder(&signalling, identity, args.name.as_deref())?;
+    if let Some(store) = &args.store {
+        builder = builder.store(store);
+    }
+    let start = builder.start();
     let node = tokio::select! {
         node = start => node.map_err(join::started)?,
         () = &mut stop => return Ok(()),

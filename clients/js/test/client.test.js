@@ -4,6 +4,7 @@
 const assert = require('node:assert');
 const { spawn } = require('node:child_process');
 const fs = require('node:fs');
+const net = require('node:net');
 const os = require('node:os');
 const path = require('node:path');
 const readline = require('node:readline');
@@ -327,6 +328,84 @@ test('when the daemon restarts its programs come back and provide again, and who
   there = await daemon('there');
   await back;
   await settled(async () => (await svc.echo(2).catch((error) => error)) === 2, () => 'the service is not there again');
+});
+
+test('a scope is handled, and called at whoever owns an address', async (t) => {
+  const { name, provider, reader } = await pair(t, {});
+  const [scope, numbers] = [`${name}:greet`, `${name}:numbers`];
+  await provider.handle(scope, function (who) {
+    return [`hello ${who}`, this.path, this.caller.id];
+  });
+  await provider.handle(numbers, async function* (to) {
+    for (let n = 0; n < to; n++) yield n;
+  });
+  const id = there.event.id;
+  assert.deepStrictEqual(await reader.call(id, scope, 'you'), ['hello you', scope, here.event.id]);
+  // Whoever owns an address is the one to be called there.
+  const address = atoll.address('some key');
+  const owner = await reader.call(null, 'sea:nearest', address);
+  assert.match(owner, /^[0-9a-f]{12}$/);
+  const called = reader.call(address, scope, 'owner');
+  if (owner === id) assert.strictEqual((await called)[0], 'hello owner');
+  else await assert.rejects(called, { kind: 'no-such-function' });
+  const all = [];
+  for await (const n of reader.stream(id, numbers, 3)) all.push(n);
+  assert.deepStrictEqual(all, [0, 1, 2]);
+
+  const rival = program('Rival', 'there');
+  t.after(() => rival.stop());
+  await rival.start();
+  await assert.rejects(rival.handle(scope, () => {}), { kind: 'name-taken' });
+  await provider.handle(scope, () => 'another');
+  assert.strictEqual(await reader.call(id, scope), 'another');
+  await provider.unhandle(scope);
+  await assert.rejects(reader.call(id, scope), { kind: 'no-such-function' });
+  await rival.handle(scope, () => 'rival');
+  assert.strictEqual(await reader.call(id, scope), 'rival');
+  // It goes with its program.
+  rival.stop();
+  await settled(async () => (await reader.call(id, scope).catch((error) => error)).kind === 'no-such-function', () => 'it is handled');
+});
+
+test('a name is claimed for as long as the program stays', async (t) => {
+  const { provider, reader } = await pair(t, {});
+  await provider.claim('@dave');
+  await assert.rejects(reader.claim('dave'), { kind: 'name-taken' });
+  await assert.rejects(provider.claim('No Name'), { kind: 'bad-name' });
+  assert.deepStrictEqual(await (await reader.node('@dave')).services(), await (await reader.node(there.event.id)).services());
+  await provider.unclaim('dave');
+  await settled(() => reader.claim('dave').then(() => true, () => false), () => 'the name is not free');
+});
+
+test('a daemon that goes while a program comes back is waited for, by one connection', async (t) => {
+  // No daemon, but what one says that goes at the worst time.
+  let lives = 0;
+  let open = 0;
+  let most = 0;
+  const daemon = net.createServer((socket) => {
+    const life = ++lives;
+    most = Math.max(most, ++open);
+    socket.on('close', () => open--).on('error', () => {});
+    readline.createInterface({ input: socket }).on('line', (line) => {
+      const { type, uid } = JSON.parse(line);
+      if (type === 'hello') socket.write('{"type":"hello","info":{"name":"x","hash":"x","version":"0"}}\n');
+      else if (life === 2 || life === 3) socket.destroy();
+      else socket.write(`{"type":"response","status":"ok","uid":${uid}}\n`, () => life === 1 && socket.destroy());
+    });
+  });
+  const socket = path.join(place, 'fickle');
+  await once(daemon.listen(socket), 'listening');
+  const glou = atoll('Fickle', { socket });
+  t.after(() => {
+    glou.stop();
+    daemon.close();
+  });
+  const back = once(glou, 'reconnect');
+  await glou.start();
+  await glou.provide({ a: 1 }).catch(() => {});
+  await glou.provide({ a: 1 }).catch(() => {});
+  await back;
+  assert.deepStrictEqual([lives, most], [4, 1]);
 });
 
 /** Waits until it is so. */

@@ -37,6 +37,13 @@ async function program(): Promise<void> {
   console.log((await held(1)) + 1);
   held.release();
 
+  await program.handle('greet', function (who: string) {
+    return `hello ${who}, ${this.caller.id}`;
+  });
+  const greeting: string = await program.call(glou.address('some key'), 'greet', 'you');
+  for await (const n of program.stream<number>('@name', 'numbers', 3)) console.log(n + 1, greeting);
+  await program.claim('alice');
+
   // Of which nothing is known, everything goes.
   const any = await node.service('Any');
   await any.whatever.there.is(1, 'two');

@@ -156,6 +156,18 @@ impl Serving<'_> {
                 let done = program.set(name, &path, value);
                 self.done(uid, done).await
             }
+            FromProgram::Handle { scope, fun, uid } => {
+                let done = program.scopes.handle(scope, fun);
+                self.done(uid, done).await
+            }
+            FromProgram::Unhandle { scope, uid } => {
+                let done = program.scopes.unhandle(&scope);
+                self.done(uid, done).await
+            }
+            FromProgram::Unclaim { name, uid } => {
+                let done = program.claims.give_up(&name);
+                self.done(uid, done).await
+            }
             FromProgram::List { uid } => {
                 let list = program.node.peer(program.node.key()).services().await.unwrap_or_default();
                 program.say(FromNode::done(uid, Payload::List(list))).await

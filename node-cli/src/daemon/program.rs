@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::answers::{Answers, Asked, cancelled};
 use super::outbox::{Gone, Outbox, Unsent};
+use super::own::{Claims, Scopes};
 use super::requests;
 
 /// How long the name of a caller is looked for, before the program is told of the call without it.
@@ -32,6 +33,8 @@ pub(super) struct Program {
     /// Functions of others that it holds, by the numbers that it knows them by.
     held: Mutex<Held>,
     services: Mutex<BTreeMap<String, Service>>,
+    pub(super) scopes: Scopes,
+    pub(super) claims: Claims,
     pub(super) answers: Answers,
     /// How many more results each stream with a window may give it.
     windows: Mutex<BTreeMap<u64, Arc<Semaphore>>>,
@@ -48,13 +51,15 @@ struct Held {
 pub(super) enum HeldFunction {
     /// It was passed.
     Passed(Function),
-    /// It lies in a service, and is called by its path.
+    /// It lies in a service, and is called by its path; or handles a scope.
     Member(Target),
 }
 
 impl Program {
     pub(super) fn new(node: Node, outbox: Outbox) -> Arc<Self> {
         Arc::new(Program {
+            scopes: Scopes::new(node.clone()),
+            claims: Claims::new(node.clone()),
             node,
             outbox,
             session: Mutex::default(),
@@ -171,8 +176,7 @@ impl Program {
                         let (node, target) = (node.clone(), target.clone());
                         async move {
                             let within = call.time_left();
-                            let remote = requests::member(&node, &target, within).map_err(Failure::relay)?;
-                            let done = remote.call::<Value>("", call.into_arguments()).await;
+                            let done = requests::call_member(&node, &target, within, call.into_arguments()).await;
                             done.map(Reply::Value).map_err(Failure::relay)
                         }
                     }))
@@ -232,6 +236,8 @@ impl Program {
     pub(super) fn leave(&self) {
         let services = std::mem::take(&mut *lock(&self.services));
         services.into_values().for_each(|service| service.withdraw());
+        self.scopes.clear();
+        self.claims.clear();
         self.answers.clear();
         let held = std::mem::take(&mut *lock(&self.held));
         drop(held);

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atoll::Node;
-use atoll::object::{CallError, DEFAULT_TIMEOUT, Member, Peer, Remote, Results, Shape, Value, ValueError};
+use atoll::object::{CallError, DEFAULT_TIMEOUT, Member, Peer, Results, Shape, Value, ValueError};
+use atoll::{Id, Node};
 use atoll_door::body::Mention;
 use atoll_door::{DoorError, FromNode, FromProgram, Payload, Target, raw};
+use tokio::time::{Instant, timeout};
 
 use super::outbox::Unsent;
 use super::program::{HeldFunction, Program, Window};
@@ -32,6 +33,7 @@ pub(super) async fn carry_out(program: Arc<Program>, message: FromProgram) {
             let changes = remote.watch::<Value>(&path).await.map_err(DoorError::from);
             return items(&program, uid, changes, None).await;
         }
+        FromProgram::Claim { name, .. } => program.claims.claim(&name).await.map(|()| Payload::Nothing),
         _ => unreachable!("the others are no requests that wait"),
     };
     if !program.session().finished(uid) {
@@ -170,7 +172,7 @@ async fn call(
     let within = within.unwrap_or(DEFAULT_TIMEOUT);
     let value: Value = match resolve(program, target)? {
         HeldFunction::Passed(function) => function.call_within(within, args).await?,
-        HeldFunction::Member(target) => member(&program.node, &target, within)?.call("", args).await?,
+        HeldFunction::Member(target) => call_member(&program.node, &target, within, args).await?,
     };
     Ok(Payload::Ret(program.json(&value)?))
 }
@@ -184,7 +186,7 @@ async fn stream(
     let within = within.unwrap_or(DEFAULT_TIMEOUT);
     Ok(match resolve(program, target)? {
         HeldFunction::Passed(function) => function.stream_within(within, args).await?,
-        HeldFunction::Member(target) => member(&program.node, &target, within)?.stream("", args).await?,
+        HeldFunction::Member(target) => stream_member(&program.node, &target, within, args).await?,
     })
 }
 
@@ -198,12 +200,44 @@ fn resolve(program: &Program, target: Target) -> Result<HeldFunction, CallError>
     }
 }
 
-/// The function of a service, as a remote object of which the empty path is to be called.
-pub(super) fn member(node: &Node, target: &Target, within: Duration) -> Result<Remote, CallError> {
+/// Calls a function of a service, or what handles a scope.
+pub(super) async fn call_member(
+    node: &Node,
+    target: &Target,
+    within: Duration,
+    args: Vec<Value>,
+) -> Result<Value, CallError> {
     match target {
-        Target::Member { remote, name, path } => Ok(peer(node, remote.as_deref(), Some(within)).remote(name).at(path)),
+        Target::Member { remote, name, path } => {
+            peer(node, remote.as_deref(), Some(within)).remote(name).call(path, args).await
+        }
+        Target::Scope { remote, scope } => address(node, remote.as_deref(), within).await?.call(scope, args).await,
         Target::Function(number) => Err(CallError::NoSuchFunction(Mention::Own(*number).to_string())),
     }
+}
+
+/// The same, for its results one by one.
+async fn stream_member(
+    node: &Node,
+    target: &Target,
+    within: Duration,
+    args: Vec<Value>,
+) -> Result<Results<Value>, CallError> {
+    match target {
+        Target::Member { remote, name, path } => {
+            peer(node, remote.as_deref(), Some(within)).remote(name).stream(path, args).await
+        }
+        Target::Scope { remote, scope } => address(node, remote.as_deref(), within).await?.stream(scope, args).await,
+        Target::Function(number) => Err(CallError::NoSuchFunction(Mention::Own(*number).to_string())),
+    }
+}
+
+/// Whoever is at an address, or owns it; whoever has a name; without a word, the daemon's own node.
+async fn address(node: &Node, remote: Option<&str>, within: Duration) -> Result<Peer, CallError> {
+    let Some(Ok(address)) = remote.map(str::parse::<Id>) else { return Ok(peer(node, remote, Some(within))) };
+    let begun = Instant::now();
+    let owner = timeout(within, node.objects().at(address)).await.map_err(|_| CallError::TimedOut)??;
+    Ok(owner.timeout(within.saturating_sub(begun.elapsed())))
 }
 
 /// The peer that a program means; without a word for it, the daemon's own node.

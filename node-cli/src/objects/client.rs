@@ -1,5 +1,6 @@
 //! A command as a program at the daemon's door.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use anyhow::Context;
@@ -61,6 +62,8 @@ pub(super) struct Client {
 pub(super) struct Reader {
     from: OwnedReadHalf,
     lines: Lines,
+    /// Calls that came while an answer was awaited.
+    calls: VecDeque<Said>,
 }
 
 impl Client {
@@ -69,10 +72,10 @@ impl Client {
         let opened = unix::connect(path).await.with_context(|| format!("the daemon at {}", path.display()))?;
         let Some(stream) = opened else { return Ok(None) };
         let (from, writer) = stream.into_split();
-        let reader = Reader { from, lines: Lines::default() };
+        let reader = Reader { from, lines: Lines::default(), calls: VecDeque::new() };
         let mut client = Client { reader, writer, node: String::new(), uid: 0 };
         client.send(&json!({ "type": "hello", "name": name, "init": true })).await?;
-        let said = client.reader.next().await?;
+        let said = client.reader.hear().await?;
         if let Some(error) = said.error {
             return Err(Failed::from(error).into());
         }
@@ -86,12 +89,15 @@ impl Client {
         request["uid"] = self.uid.into();
         self.send(&request).await?;
         loop {
-            let said = self.reader.next().await?;
+            let said = self.reader.hear().await?;
             if let Some(error) = said.error {
                 return Err(Failed::from(error).into());
             }
-            if said.kind == "response" && said.uid == Some(self.uid) {
-                return Ok(said);
+            match said.kind.as_str() {
+                "response" if said.uid == Some(self.uid) => return Ok(said),
+                // The daemon has no more of them under way than it may.
+                "call" => self.reader.calls.push_back(said),
+                _ => {}
             }
         }
     }
@@ -126,8 +132,15 @@ impl Client {
 }
 
 impl Reader {
-    /// The next message.
+    /// The next message; calls that came earlier first.
     pub(super) async fn next(&mut self) -> anyhow::Result<Said> {
+        match self.calls.pop_front() {
+            Some(call) => Ok(call),
+            None => self.hear().await,
+        }
+    }
+
+    async fn hear(&mut self) -> anyhow::Result<Said> {
         loop {
             if let Some(line) = self.lines.next_line()? {
                 return serde_json::from_slice(&line).context("the daemon does not keep to the protocol");

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use atoll::object::{Call, Failure, Function, Object, Value};
+use atoll::Node;
+use atoll::object::{Call, Failure, Function, Object, ProvideError, Value};
 use atoll_door::DoorError;
 use atoll_door::body::{self, Mention};
 use atoll_door::limits::{MAX_CALLS, MAX_LINE};
@@ -27,23 +28,23 @@ pub(crate) async fn run(args: &ProvideArgs, node_args: &NodeArgs, output: Output
     let stop = stop::asked()?;
     tokio::pin!(stop);
     let body = Body::new(args)?;
-    if let Some(client) = via::daemon(&args.door, node_args, output, &args.name).await? {
+    let program = args.service.as_deref().unwrap_or("node-cli");
+    if let Some(client) = via::daemon(&args.door, node_args, output, program).await? {
         return tokio::select! {
-            done = body.at_daemon(client, &args.name, output) => done,
+            done = body.at_daemon(client, args, output) => done,
             () = &mut stop => Ok(()),
         };
     }
     // A leaf has no place on the ring that others could find: this is a member.
     let identity = node_args.load_identity().await?;
-    let start = node_args.builder(&node_args.signalling_urls(), identity, None)?.start();
+    let start = node_args.builder(&node_args.signalling_urls(), identity, args.name.as_deref())?.start();
     let node = tokio::select! {
         node = start => node.map_err(join::started)?,
         () = &mut stop => return Ok(()),
     };
-    let provided = node.provide(args.name.as_str(), Object::from(body.value));
-    let result = match provided {
-        Ok(_) => {
-            announce(&args.name, &node.id().to_string(), output)?;
+    let result = match body.at_node(&node, args) {
+        Ok(()) => {
+            announce(args, &node.id().to_string(), output)?;
             stop.await;
             Ok(())
         }
@@ -53,14 +54,21 @@ pub(crate) async fn run(args: &ProvideArgs, node_args: &NodeArgs, output: Output
     result
 }
 
-fn announce(name: &str, id: &str, output: Output) -> anyhow::Result<()> {
-    output.line(format_args!("{name} at {id}"), &json!({ "event": "providing", "service": name, "id": id }))
+fn announce(args: &ProvideArgs, id: &str, output: Output) -> anyhow::Result<()> {
+    let name = args.name.as_ref().map(|name| format!("@{name}"));
+    let scopes: Vec<_> = args.handle.iter().map(|exec| exec.path.as_str()).collect();
+    let what: Vec<_> = args.service.as_deref().into_iter().chain(scopes.iter().copied()).collect();
+    let at = name.as_ref().map_or_else(|| id.to_owned(), |name| format!("{name}, {id}"));
+    output.line(
+        format_args!("{} at {at}", what.join(", ")),
+        &json!({ "event": "providing", "service": args.service, "scopes": scopes, "id": id, "name": name }),
+    )
 }
 
 /// What is provided.
 struct Body {
     value: Value,
-    /// The functions in it, by number.
+    /// The functions in it, and then those for scopes, by number.
     functions: Vec<(Function, Arc<Exec>)>,
     places: Arc<Semaphore>,
 }
@@ -91,11 +99,28 @@ impl Body {
             insert(&mut value, &exec.path, Value::Function(function.clone()))?;
             functions.push((function, exec));
         }
+        functions.extend(args.handle.iter().map(|exec| {
+            let exec = Arc::new(exec.clone());
+            (function(&exec, &places), exec)
+        }));
         Ok(Body { value, functions, places })
     }
 
+    /// Those for scopes, with their numbers.
+    fn scopes<'a>(&'a self, args: &ProvideArgs) -> impl Iterator<Item = (usize, &'a (Function, Arc<Exec>))> {
+        self.functions.iter().enumerate().skip(args.exec.len())
+    }
+
+    /// Provides it at a node of its own.
+    fn at_node(&self, node: &Node, args: &ProvideArgs) -> Result<(), ProvideError> {
+        if let Some(service) = &args.service {
+            node.provide(service.as_str(), Object::from(self.value.clone()))?;
+        }
+        self.scopes(args).try_for_each(|(_, (function, exec))| node.handle(exec.path.as_str(), function.clone()))
+    }
+
     /// Provides it as a program of the daemon, until the daemon goes.
-    async fn at_daemon(self, mut client: Client, name: &str, output: Output) -> anyhow::Result<()> {
+    async fn at_daemon(self, mut client: Client, args: &ProvideArgs, output: Output) -> anyhow::Result<()> {
         let number = |function: &Function| self.functions.iter().position(|(own, _)| own == function);
         let body = body::encode(&self.value, &mut |function| {
             let number = number(function).expect("there are no others in it");
@@ -103,8 +128,16 @@ impl Body {
         })
         .map_err(|error| Failed::from(DoorError::from(error)))?;
         let body: serde_json::Value = serde_json::from_str(&body)?;
-        client.ask(json!({ "type": "provide", "body": body })).await?;
-        announce(name, &client.node, output)?;
+        if let Some(name) = &args.name {
+            client.ask(json!({ "type": "claim", "name": name })).await?;
+        }
+        if args.service.is_some() {
+            client.ask(json!({ "type": "provide", "body": body })).await?;
+        }
+        for (number, (_, exec)) in self.scopes(args) {
+            client.ask(json!({ "type": "handle", "scope": exec.path, "fun": format!("${number}") })).await?;
+        }
+        announce(args, &client.node, output)?;
         let (mut reader, mut writer) = client.into_split();
         let (answers, mut ready) = mpsc::channel::<String>(MAX_CALLS);
         let writing = async {

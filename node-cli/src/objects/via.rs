@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::bail;
 use atoll::Node;
 use atoll::net::session::{SessionError, Unreachable};
-use atoll::object::{CallError, Remote, Results, Value};
+use atoll::object::{CallError, Peer, Remote, Results, Value};
 use atoll_door::DoorError;
 use serde_json::json;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::client::Client;
 use super::{Failed, json, value};
@@ -25,7 +25,7 @@ const NO_ROUTE_FOR: Duration = Duration::from_secs(3);
 /// Pause before it does.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// A peer, a service of it, and what lies in that.
+/// A peer, a service of it, and what lies in that. Where something is called and the path is empty, the service is a scope.
 pub(super) struct Place {
     peer: String,
     service: String,
@@ -33,10 +33,14 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// `Service`, or `Service.path`.
+    /// `Service`, `Service.path`, or a scope, which has no dots.
     pub(super) fn parse(peer: &Whom, what: &str) -> Self {
         let (service, path) = what.split_once('.').unwrap_or((what, ""));
         Place { peer: peer.to_string(), service: service.to_owned(), path: path.to_owned() }
+    }
+
+    pub(super) fn is_scope(&self) -> bool {
+        self.path.is_empty()
     }
 }
 
@@ -117,8 +121,11 @@ impl Via<'_> {
                 Ok(said.ret.unwrap_or_else(null))
             }
             Via::Leaf(node, within) => {
-                let remote = remote(node, place, *within);
-                Ok(json(&again(async || remote.call::<Value>(&place.path, &arguments[..]).await).await?)?)
+                let called = again(async || match place.is_scope() {
+                    true => owner(node, place, *within).await?.call::<Value>(&place.service, &arguments[..]).await,
+                    false => remote(node, place, *within).call(&place.path, &arguments[..]).await,
+                });
+                Ok(json(&called.await?)?)
             }
         }
     }
@@ -133,8 +140,11 @@ impl Via<'_> {
         match self {
             Via::Daemon(client, within) => client.ask_for_many(call(place, words, *within, true)?, show).await,
             Via::Leaf(node, within) => {
-                let remote = remote(node, place, *within);
-                all(again(async || remote.stream::<Value>(&place.path, &arguments[..]).await).await?, show).await
+                let called = again(async || match place.is_scope() {
+                    true => owner(node, place, *within).await?.stream::<Value>(&place.service, &arguments[..]).await,
+                    false => remote(node, place, *within).stream(&place.path, &arguments[..]).await,
+                });
+                all(called.await?, show).await
             }
         }
     }
@@ -179,6 +189,15 @@ fn remote(node: &Node, place: &Place, within: Duration) -> Remote {
     node.peer(place.peer.as_str()).timeout(within).remote(&place.service)
 }
 
+/// Whoever is at an address, or owns it, or has the name.
+async fn owner(node: &Node, place: &Place, within: Duration) -> Result<Peer, CallError> {
+    let owner = match place.peer.parse() {
+        Ok(address) => timeout(within, node.objects().at(address)).await.map_err(|_| CallError::TimedOut)??,
+        Err(_) => node.peer(place.peer.as_str()),
+    };
+    Ok(owner.timeout(within))
+}
+
 fn request(kind: &str, place: &Place, within: Duration) -> serde_json::Value {
     let Place { peer, service, path } = place;
     json!({ "type": kind, "remote": peer, "name": service, "path": path, "within": millis(within) })
@@ -187,10 +206,14 @@ fn request(kind: &str, place: &Place, within: Duration) -> serde_json::Value {
 fn call(place: &Place, words: &[String], within: Duration, stream: bool) -> anyhow::Result<serde_json::Value> {
     let args: Vec<serde_json::Value> = words.iter().map(|word| serde_json::from_str(word)).collect::<Result<_, _>>()?;
     let Place { peer, service, path } = place;
-    let within = millis(within);
-    Ok(json!({
-        "type": "call", "remote": peer, "name": service, "fun": path, "args": args, "within": within, "stream": stream,
-    }))
+    let mut call = json!({ "type": "call", "remote": peer, "args": args, "within": millis(within), "stream": stream });
+    if place.is_scope() {
+        call["scope"] = service.as_str().into();
+    } else {
+        call["name"] = service.as_str().into();
+        call["fun"] = path.as_str().into();
+    }
+    Ok(call)
 }
 
 fn arguments(words: &[String]) -> Result<Vec<Value>, Failed> {

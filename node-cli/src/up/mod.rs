@@ -114,9 +114,12 @@ impl Ring {
         }
         let (teller, happenings) = Teller::new();
         let mut nodes = Vec::new();
-        for _ in 0..args.nodes {
+        for number in 0..args.nodes {
             let identity = first.take().unwrap_or_else(Identity::generate);
-            let builder = node_args.builder(std::slice::from_ref(&door.url), identity, None)?;
+            let mut builder = node_args.builder(std::slice::from_ref(&door.url), identity, None)?;
+            if let Some(store) = &args.store {
+                builder = builder.store(store.join(number.to_string()));
+            }
             let node = builder.spawn().map_err(join::started)?;
             teller.follow(&node);
             offer::all(&node, Answer::Echo, &teller)?;

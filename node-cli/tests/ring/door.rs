@@ -95,9 +95,22 @@ fn what_is_wrong_gets_a_clear_error_and_hurts_nobody() {
         (json!({ "type": "provide", "uid": 2, "body": { "f": "$x" } }), "malformed"),
         (json!({ "type": "provide", "uid": 2, "body": { "a.b": 1 } }), "bad-name"),
         (json!({ "type": "call", "uid": 2, "fun": "$99" }), "no-such-function"),
+        (json!({ "type": "call", "uid": 2, "scope": "nobody" }), "no-such-function"),
+        (json!({ "type": "handle", "uid": 2, "scope": "s" }), "malformed"),
+        (json!({ "type": "handle", "uid": 2, "scope": "s", "fun": "f" }), "malformed"),
+        (json!({ "type": "handle", "uid": 2, "scope": "s.t", "fun": "$0" }), "bad-name"),
+        (json!({ "type": "handle", "uid": 2, "scope": "sea:nearest", "fun": "$0" }), "name-taken"),
+        (json!({ "type": "unhandle", "uid": 2, "scope": "s" }), "no-such-service"),
+        (json!({ "type": "claim", "uid": 2, "name": "No Name" }), "bad-name"),
+        (json!({ "type": "unclaim", "uid": 2, "name": "nobody" }), "bad-name"),
         (json!({ "type": "hello", "name": "Again" }), "malformed"),
     ] {
-        let said = program.ask(message.clone());
+        program.say(&message);
+        let mut said = program.hear();
+        // What was not taken is released.
+        while said["type"] == "release" {
+            said = program.hear();
+        }
         assert_eq!(said["error"]["kind"], kind, "{message}: {said}");
     }
     assert_eq!(program.ask(json!({ "type": "provide", "uid": 3, "body": { "a": "$$0" } }))["status"], "ok");
@@ -121,6 +134,47 @@ fn what_is_wrong_gets_a_clear_error_and_hurts_nobody() {
         neighbour.ask(json!({ "type": "get", "name": "Test", "uid": 5 }))["error"]["kind"] == "no-such-service"
     });
     neighbour.is_served();
+}
+
+#[test]
+fn streams_that_a_program_does_not_take_hold_up_no_other() {
+    let up = Up::start(2, "");
+    let (here, there) = (Daemon::start(&up.at, ""), Daemon::start(&up.at, ""));
+    let mut provider = Program::attach(&there, "Service");
+    provider.ask(json!({ "type": "provide", "uid": 1, "body": { "many": "$0", "echo": "$1" } }));
+    let (mut idle, mut busy) = (Program::attach(&here, "Idle"), Program::attach(&here, "Busy"));
+    soon("the peer is found", STUCK, || {
+        busy.ask(json!({ "type": "remote", "remote": there.id, "uid": 1 }))["status"] == "ok"
+    });
+    // As much of each stream as a session may have on its way, and of all together far more.
+    let large = "x".repeat(2 << 20);
+    let mut given = Vec::new();
+    for uid in 1..=4 {
+        let many = json!({ "type": "call", "remote": there.id, "name": "Service", "fun": "many", "uid": uid });
+        let mut stream = many.as_object().unwrap().clone();
+        stream.extend([("stream".to_owned(), json!(true)), ("window".to_owned(), json!(1))]);
+        idle.say(&stream.into());
+        let call = provider.hear_a("call");
+        for _ in 0..3 {
+            provider.say(&json!({ "type": "item", "uid": call["uid"], "value": large }));
+        }
+        given.push(call["uid"].clone());
+    }
+    for _ in &given {
+        assert_eq!(text(&idle.hear_a("item")["value"]).len(), large.len());
+    }
+    busy.say(&json!({ "type": "call", "remote": there.id, "name": "Service", "fun": "echo", "uid": 2 }));
+    let call = provider.hear_a("call");
+    provider.say(&json!({ "type": "response", "status": "ok", "uid": call["uid"], "ret": large }));
+    let said = busy.hear();
+    assert_eq!((&said["status"], said["ret"].as_str().map(str::len)), (&json!("ok"), Some(large.len())));
+    // What was left is there when it is asked for.
+    for uid in 1..=4 {
+        idle.say(&json!({ "type": "more", "uid": uid, "count": 2 }));
+    }
+    for _ in 0..2 * given.len() {
+        assert_eq!(text(&idle.hear_a("item")["value"]).len(), large.len());
+    }
 }
 
 #[test]

@@ -124,6 +124,43 @@ fn a_service_is_found_by_the_name_of_its_daemon() {
     assert_eq!((nobody.code, &said["kind"]), (Some(4), &json!("no-such-peer")), "{nobody:?}");
 }
 
+/// A scope as a user sees it, by commands that reach the ring this way.
+fn a_scope_is_called(id: &str, name: &str, at: &str) {
+    soon("the peer is found", Duration::from_secs(20), || run(&format!("services {id}{at}")).code == Some(0));
+    assert_eq!(run(&format!("call {name} greet you{at}")).text(), "[\"you\"]\n");
+    assert_eq!(run(&format!("call {id} greet --json{at}")).json(), [json!([])]);
+    assert_eq!(run(&format!("call {id} greet 1 2 --stream{at}")).text(), "[1,2]\n");
+    assert_eq!(run(&format!("call {name} sea:nearest {id}{at}")).text(), format!("{id}\n"));
+    // Somebody owns the address of every call.
+    let owner = run(&format!("call {id} sea:nearest 0123456789ab{at}")).text().trim().to_owned();
+    assert_eq!(run(&format!("call 0123456789ab sea:nearest {owner}{at}")).text(), format!("{owner}\n"));
+    let failed = run(&format!("call {id} nobody --json{at}"));
+    let said: serde_json::Value = serde_json::from_str(&failed.stderr).unwrap_or_default();
+    assert_eq!((failed.code, &said["kind"]), (Some(4), &json!("no-such-function")), "{failed:?}");
+}
+
+#[test]
+fn scopes_are_handled_and_called_and_a_provider_has_a_name() {
+    let up = Up::start(3, "");
+    let place = Place::new();
+    let same = place.script("same", "#!/bin/sh\ncat\n");
+    let daemon = Daemon::start(&up.at, "");
+    for (name, provided_at, used_at) in [("dora", &daemon.at, &up.at), ("emma", &up.at, &daemon.at)] {
+        let mut provided = Process::start(&format!("provide --handle greet={same} --name {name} --json{provided_at}"));
+        let said = provided.event("providing");
+        assert_eq!((&said["name"], &said["scopes"]), (&json!(format!("@{name}")), &json!(["greet"])), "{said}");
+        a_scope_is_called(&text(&said["id"]), &format!("@{name}"), used_at);
+        // Whoever comes second is told at once.
+        let second = run(&format!("provide S --name {name} --json{used_at}"));
+        let said: serde_json::Value = serde_json::from_str(&second.stderr).unwrap_or_default();
+        assert_eq!((second.code, &said["kind"]), (Some(9), &json!("name-taken")), "{second:?}");
+        provided.signal("-INT");
+        assert_eq!(provided.end().code(), Some(0));
+    }
+    let nothing = run("provide");
+    assert_eq!(nothing.code, Some(2), "{nothing:?}");
+}
+
 #[test]
 fn a_second_program_by_the_same_name_is_refused() {
     let up = Up::start(1, "");

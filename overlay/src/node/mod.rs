@@ -15,6 +15,8 @@
 mod builder;
 mod channels;
 mod direct;
+mod file;
+mod keep;
 mod names;
 mod objects;
 mod status;
@@ -24,10 +26,13 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+#[cfg(not(target_family = "wasm"))]
+pub use crate::net::platform::DiskError;
 pub use builder::{NodeBuilder, REFUSED_FOR, StartError};
+pub use file::{FileError, FilePut, FileReader};
 pub use names::{CLAIM_TTL, Claim, ClaimError, MAX_CLAIMS, ResolveError};
 pub use status::{Counters, NodeEvent, NodeStatus, PeerInfo};
-pub use store::Put;
+pub use store::{Kept, Put};
 
 use crate::id::Id;
 use crate::key::{Identity, PeerKey};

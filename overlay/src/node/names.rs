@@ -8,6 +8,7 @@ use futures::future::{BoxFuture, join_all};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use web_time::{SystemTime, UNIX_EPOCH};
 
+use super::keep::Schedule;
 use super::store::{get, put};
 use super::{Node, NodeEvent};
 use crate::key::{Identity, PeerKey};
@@ -23,9 +24,6 @@ pub const CLAIM_TTL: Duration = Duration::from_secs(600);
 
 /// Names that a node holds at most.
 pub const MAX_CLAIMS: usize = 64;
-
-/// How soon a claim that could not be renewed is tried again.
-const RENEW_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long a node that closes waits for its names to be released. They end by themselves otherwise.
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
@@ -219,6 +217,11 @@ impl Book {
         let _ = platform::timeout(RELEASE_WITHIN, join_all(tasks)).await;
     }
 
+    /// Tells when the node closes.
+    pub(super) fn closing(&self) -> watch::Receiver<bool> {
+        self.shared.closing.subscribe()
+    }
+
     /// Nothing is renewed any more.
     pub(super) fn let_go(&self) {
         self.shared.closing.send_replace(true);
@@ -248,28 +251,21 @@ struct Renewing {
 }
 
 impl Renewing {
-    async fn run(self, mut dropped: oneshot::Receiver<()>) {
+    async fn run(self, dropped: oneshot::Receiver<()>) {
         let Place { book, name } = &self.place;
-        let mut closing = book.shared.closing.subscribe();
-        let mut wait = CLAIM_TTL / 3;
-        loop {
-            tokio::select! {
-                _ = &mut dropped => break,
-                _ = closing.wait_for(|&closing| closing) => break,
-                () = platform::sleep(wait) => {}
-            }
-            wait = match book.write(name, self.since, false).await {
-                Ok(()) => CLAIM_TTL / 3,
+        let mut schedule = Schedule::new(CLAIM_TTL, dropped, book.closing());
+        while schedule.next().await {
+            let written = book.write(name, self.since, false).await;
+            schedule.wrote(written.is_ok());
+            match written {
+                Ok(()) => {}
                 Err(ClaimError::Taken) => {
                     let _ = book.shared.events.send(NodeEvent::NameLost { name: name.clone() });
                     self.lost.send_replace(true);
                     return;
                 }
-                Err(error) => {
-                    tracing::debug!(%name, %error, "a claim was not renewed");
-                    RENEW_AGAIN
-                }
-            };
+                Err(error) => tracing::debug!(%name, %error, "a claim was not renewed"),
+            }
         }
         // What cannot be told ends by itself.
         let _ = book.write(name, self.since, true).await;

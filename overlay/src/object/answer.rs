@@ -84,10 +84,14 @@ impl Answer {
         match self {
             Answer::Value(value) => Ok(value),
             Answer::Items(mut items) => {
-                let mut list = Vec::new();
+                let (mut list, mut size) = (Vec::new(), 0);
                 while let Some(item) = items.try_next().await? {
                     if list.len() >= MAX_VALUES {
                         return Err(ValueError::TooMany.into());
+                    }
+                    size += item.size();
+                    if size > MAX_MESSAGE {
+                        return Err(ValueError::TooLarge.into());
                     }
                     list.push(item);
                 }

@@ -92,7 +92,8 @@ proptest! {
         path in "[a-z.]{0,20}",
         arguments in vec(values(), 0..5),
         handle: u64,
-        within: u64,
+        within_ms: u64,
+        window: u64,
     ) {
         let targets = [
             Target::Member { service: service.clone(), path: path.clone() },
@@ -103,12 +104,13 @@ proptest! {
         let get = Request::Get { service: service.clone(), path: path.clone() };
         let watch = Request::Watch { service: service.clone(), path };
         let others = [get, watch, Request::Services, Request::Describe { service }, Request::Hold, Request::Ping];
+        let terms = Terms { within_ms, window };
         for request in calls.into_iter().chain(others) {
-            let bytes = request.encode(within, &mut no_function).unwrap().freeze();
+            let bytes = request.encode(terms, &mut no_function).unwrap().freeze();
             let (length, body) = bytes.split_at(4);
             prop_assert_eq!(u32::from_be_bytes(length.try_into().unwrap()) as usize, body.len());
             let body = bytes.slice_ref(body);
-            prop_assert_eq!(Request::decode(&body, &mut no_handle), Ok((request, within)));
+            prop_assert_eq!(Request::decode(&body, &mut no_handle), Ok((request, terms)));
         }
     }
 

@@ -258,7 +258,7 @@ impl Core {
         if let Some(line) = of_peer.iter().find(|line| line.session.is_same(session)) {
             return line.clone();
         }
-        let line = Line::new(session.clone());
+        let line = Line::new(session.clone(), self.load.results());
         of_peer.push(line.clone());
         platform::spawn(Line::look_after(line.clone(), Arc::downgrade(self)));
         line

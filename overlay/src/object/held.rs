@@ -15,7 +15,7 @@ use super::line::Line;
 use super::message::{Request, Target};
 use super::peer::DEFAULT_TIMEOUT;
 use super::value::{Callable, Function};
-use super::wire::ask;
+use super::wire::{Taking, ask};
 use crate::id::Id;
 use crate::net::platform::{self, Instant};
 
@@ -63,9 +63,9 @@ impl Held {
         }
     }
 
-    async fn ask(&self, request: Request, deadline: Instant) -> Result<Answer, CallError> {
+    async fn ask(&self, request: Request, taking: Taking, deadline: Instant) -> Result<Answer, CallError> {
         let core = self.core.upgrade().ok_or(CallError::Closed)?;
-        ask(&core, &self.line.session, &request, deadline).await
+        ask(&core, &self.line.session, &request, taking, deadline).await
     }
 
     fn request(&self, arguments: Vec<super::Value>) -> Result<Request, CallError> {
@@ -95,7 +95,7 @@ impl Function {
         arguments: impl Arguments,
     ) -> Result<T, CallError> {
         let deadline = deadline(timeout);
-        self.answer(arguments, deadline).await?.result(deadline).await
+        self.answer(arguments, Taking::Whole, deadline).await?.result(deadline).await
     }
 
     /// Calls it and takes its results one by one.
@@ -109,18 +109,18 @@ impl Function {
         timeout: Duration,
         arguments: impl Arguments,
     ) -> Result<Results<T>, CallError> {
-        self.answer(arguments, deadline(timeout)).await.map(Results::new)
+        self.answer(arguments, Taking::OneByOne, deadline(timeout)).await.map(Results::new)
     }
 
     /// Calls it and takes the bytes that it gives, in pieces.
     pub async fn bytes(&self, arguments: impl Arguments) -> Result<ByteStream, CallError> {
-        self.answer(arguments, deadline(DEFAULT_TIMEOUT)).await.map(ByteStream::new)
+        self.answer(arguments, Taking::OneByOne, deadline(DEFAULT_TIMEOUT)).await.map(ByteStream::new)
     }
 
-    async fn answer(&self, arguments: impl Arguments, deadline: Instant) -> Result<Answer, CallError> {
+    async fn answer(&self, arguments: impl Arguments, taking: Taking, deadline: Instant) -> Result<Answer, CallError> {
         let arguments = arguments.into_values()?;
         if let Some(held) = self.behind::<Held>() {
-            return held.ask(held.request(arguments)?, deadline).await;
+            return held.ask(held.request(arguments)?, taking, deadline).await;
         }
         let local = self.behind::<Local>().ok_or_else(|| CallError::NoSuchFunction(String::new()))?;
         // It has no caller to be told unless it belongs to a node.
@@ -136,7 +136,7 @@ impl Function {
             return local.run(call).await;
         }
         let held = self.behind::<Held>().ok_or_else(|| CallError::NoSuchFunction(String::new()))?;
-        let answer = held.ask(held.request(call.arguments)?, call.deadline).await?;
+        let answer = held.ask(held.request(call.arguments)?, Taking::OneByOne, call.deadline).await?;
         answer.pass_on().await
     }
 }

@@ -12,7 +12,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, watch};
 
 use super::core::{Core, lock};
-use super::message::{OBJECT, Request};
+use super::flow::Lent;
+use super::load::Results;
+use super::message::{OBJECT, Request, Terms};
 use super::value::ValueError;
 use crate::id::Id;
 use crate::net::platform::{self, Instant, timeout};
@@ -25,7 +27,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const ASK_AFTER: Duration = Duration::from_millis(900);
 
 /// After how long without a packet the peer counts as lost for the calls under way.
-pub const LOST_AFTER: Duration = Duration::from_secs(4);
+pub const LOST_AFTER: Duration = Duration::from_millis(3500);
+
+/// How late a look has to be for this node to have stood still, not the peer: that time does not count.
+const STOOD_STILL: Duration = Duration::from_secs(1);
 
 /// How long a session is looked at after its last call: most calls are followed by others.
 const LOOK_ON: Duration = Duration::from_secs(2);
@@ -54,6 +59,10 @@ pub(super) struct Line {
     lost: watch::Sender<bool>,
     held: Mutex<HeldFunctions>,
     held_changed: Notify,
+    /// What results that are taken one by one may have on their way.
+    pub(super) lent: Lent,
+    /// What results that are put together may take.
+    pub(super) results: Results,
 }
 
 /// The peer's functions that are held here.
@@ -67,7 +76,7 @@ struct HeldFunctions {
 }
 
 impl Line {
-    pub(super) fn new(session: Session) -> Arc<Self> {
+    pub(super) fn new(session: Session, results: Results) -> Arc<Self> {
         Arc::new(Line {
             session,
             under_way: AtomicUsize::new(0),
@@ -76,6 +85,8 @@ impl Line {
             lost: watch::Sender::new(false),
             held: Mutex::default(),
             held_changed: Notify::new(),
+            lent: Lent::default(),
+            results,
         })
     }
 
@@ -130,9 +141,15 @@ impl Line {
 
     /// Looks until there has been no call for a while.
     async fn look_closely(self: &Arc<Self>) {
-        let (mut packets, mut heard, mut used) = (0, Instant::now(), Instant::now());
+        let mut looked = Instant::now();
+        let (mut packets, mut heard, mut used) = (0, looked, looked);
         loop {
             let now = Instant::now();
+            let late = (now - looked).saturating_sub(LOOK_EVERY);
+            if late >= STOOD_STILL {
+                heard += late;
+            }
+            looked = now;
             let received = self.session.stats().received_packets;
             if received != packets {
                 (packets, heard) = (received, now);
@@ -202,7 +219,7 @@ impl Drop for UnderWay {
 /// Has the peer send a packet, if it is there: it acknowledges this.
 async fn ask(session: Session) {
     let asking = async {
-        let request = Request::Ping.encode(0, &mut |_| Err(ValueError::TooManyFunctions)).ok()?;
+        let request = Request::Ping.encode(Terms::default(), &mut |_| Err(ValueError::TooManyFunctions)).ok()?;
         let socket = session.open_with(OBJECT, &request).await.ok()?;
         let (mut reader, mut writer) = socket.into_split();
         writer.shutdown().await.ok()?;
@@ -223,7 +240,7 @@ async fn tell(line: Arc<Line>) {
 
 async fn tell_all(line: &Arc<Line>) -> Result<(), SocketError> {
     let none = &mut |_: &_| Err(ValueError::TooManyFunctions);
-    let request = Request::Hold.encode(0, none).map_err(|_| SocketError::Closed)?;
+    let request = Request::Hold.encode(Terms::default(), none).map_err(|_| SocketError::Closed)?;
     let (_reader, mut writer) = line.session.open_with(OBJECT, &request).await?.into_split();
     let mut idle_since = Instant::now();
     loop {

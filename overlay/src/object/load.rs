@@ -6,11 +6,19 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::core::lock;
+use super::error::CallError;
 use super::limits::MAX_VALUES;
 use crate::id::Id;
 
 /// Bytes of a request that count for nothing: what each call may have besides.
 pub const SMALL_REQUEST: usize = 1 << 10;
+
+/// Bytes of a result that count for nothing.
+pub const SMALL_RESULT: usize = 64 << 10;
+
+/// Bytes of requests of one peer that wait for memory, at most; beyond it they are refused. They lie in the window of the session, and
+/// others of the peer must pass them.
+pub const WAITING: usize = 2 << 20;
 
 /// What a decoded value takes at most, besides its bytes.
 const VALUE_BYTES: usize = 64;
@@ -22,15 +30,22 @@ const UNIT: usize = 1 << 10;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Calls, watches and streams of one peer under way, at most; beyond it they are answered with `TooManyCalls`. Default 256.
+    /// Calls, watches and streams of one peer under way, at most; beyond it they are answered with `TooManyCalls`. Default
+    /// 512: half as many as the sockets of a session, and twice as many as a program of the daemon may have.
     pub calls_per_peer: usize,
     /// The same of all peers together. Default 4096.
     pub calls: usize,
     /// Bytes that arguments of one peer take while they are read and used, at most, reckoned as if they were many small values;
-    /// beyond it calls wait. Small requests ([`SMALL_REQUEST`]) do not count. Default 64 MiB.
+    /// beyond it calls wait, and those behind the first [`WAITING`] bytes are answered with `TooManyCalls`. Small requests
+    /// ([`SMALL_REQUEST`]) do not count. Default 64 MiB.
     pub memory_per_peer: usize,
     /// The same of all peers together. Default 256 MiB.
     pub memory: usize,
+    /// Bytes that results of one peer take while they come in, at most; beyond it calls fail with `TooManyCalls`. Small results
+    /// ([`SMALL_RESULT`]) do not count. Default 64 MiB.
+    pub results_per_peer: usize,
+    /// The same of all peers together. Default 256 MiB.
+    pub results: usize,
     /// Functions that one peer may hold of this node, at most. Default 16,384.
     pub functions_per_peer: usize,
 }
@@ -38,10 +53,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            calls_per_peer: 256,
+            calls_per_peer: 512,
             calls: 4096,
             memory_per_peer: 64 << 20,
             memory: 256 << 20,
+            results_per_peer: 64 << 20,
+            results: 256 << 20,
             functions_per_peer: 16_384,
         }
     }
@@ -54,6 +71,8 @@ pub(super) struct Load {
     memory_per_peer: usize,
     memory_in_all: usize,
     memory: Arc<Semaphore>,
+    results_per_peer: usize,
+    results: Arc<Semaphore>,
     running: Mutex<Running>,
 }
 
@@ -66,6 +85,7 @@ struct Running {
 struct OfPeer {
     calls: usize,
     memory: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
 }
 
 impl Load {
@@ -76,6 +96,8 @@ impl Load {
             memory_per_peer: limits.memory_per_peer,
             memory_in_all: limits.memory,
             memory: units(limits.memory),
+            results_per_peer: limits.results_per_peer,
+            results: units(limits.results),
             running: Mutex::default(),
         }
     }
@@ -86,15 +108,20 @@ impl Load {
         if running.calls >= self.calls {
             return None;
         }
-        let new = || OfPeer { calls: 0, memory: units(self.memory_per_peer) };
+        let new = || OfPeer { calls: 0, memory: units(self.memory_per_peer), waiting: units(WAITING) };
         let of_peer = running.by_peer.entry(peer).or_insert_with(new);
         if of_peer.calls >= self.calls_per_peer {
             return None;
         }
         of_peer.calls += 1;
-        let memory = of_peer.memory.clone();
+        let (memory, waiting) = (of_peer.memory.clone(), of_peer.waiting.clone());
         running.calls += 1;
-        Some(Place { load: self.clone(), peer, memory, taken: None })
+        Some(Place { load: self.clone(), peer, memory, waiting, taken: None })
+    }
+
+    /// For the results that come over one session.
+    pub(super) fn results(&self) -> Results {
+        Results { of_peer: units(self.results_per_peer), of_all: self.results.clone() }
     }
 }
 
@@ -107,23 +134,33 @@ pub(super) struct Place {
     load: Arc<Load>,
     peer: Id,
     memory: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     taken: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
 }
 
 impl Place {
-    /// Waits for the memory that a request of so many bytes may take, until the place is given up.
-    pub(super) async fn reserve(&mut self, bytes: usize) {
+    /// Waits for the memory that a request of so many bytes may take, until the place is given up. Gives false if too many wait.
+    pub(super) async fn reserve(&mut self, bytes: usize) -> bool {
         if bytes <= SMALL_REQUEST {
-            return;
+            return true;
         }
         // No request is too large for the limits, however small they were set: then it has them to itself.
         let most = bytes + VALUE_BYTES * bytes.min(MAX_VALUES);
         let units = |limit: usize| u32::try_from(most.min(limit) / UNIT).unwrap_or(u32::MAX).max(1);
         let (of_peer, of_all) = (units(self.load.memory_per_peer), units(self.load.memory_in_all));
+        let (peers, all) = (self.memory.clone(), self.load.memory.clone());
+        let at_once = peers.try_acquire_many_owned(of_peer).ok().zip(all.try_acquire_many_owned(of_all).ok());
+        if at_once.is_some() {
+            self.taken = at_once;
+            return true;
+        }
+        let length = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let Ok(_waiting) = self.waiting.clone().try_acquire_many_owned(length) else { return false };
         let of_peer = self.memory.clone().acquire_many_owned(of_peer).await;
         let of_all = self.load.memory.clone().acquire_many_owned(of_all).await;
         // The semaphores are never closed.
         self.taken = of_peer.ok().zip(of_all.ok());
+        true
     }
 }
 
@@ -137,5 +174,38 @@ impl Drop for Place {
                 running.by_peer.remove(&self.peer);
             }
         }
+    }
+}
+
+/// The memory for results that come over one session.
+pub(super) struct Results {
+    of_peer: Arc<Semaphore>,
+    of_all: Arc<Semaphore>,
+}
+
+/// What one result takes while it comes in.
+#[derive(Default)]
+pub(super) struct Room {
+    units: usize,
+    taken: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+}
+
+impl Room {
+    /// Has room for so many bytes in all from now on.
+    pub(super) fn hold(&mut self, results: &Results, bytes: usize) -> Result<(), CallError> {
+        let units = if bytes <= SMALL_RESULT { 0 } else { bytes.div_ceil(UNIT) };
+        let Some(more) = units.checked_sub(self.units).filter(|more| *more > 0) else { return Ok(()) };
+        let more = u32::try_from(more).map_err(|_| CallError::TooManyCalls)?;
+        let take = |from: &Arc<Semaphore>| from.clone().try_acquire_many_owned(more).ok();
+        let more = take(&results.of_peer).zip(take(&results.of_all)).ok_or(CallError::TooManyCalls)?;
+        match &mut self.taken {
+            Some((of_peer, of_all)) => {
+                of_peer.merge(more.0);
+                of_all.merge(more.1);
+            }
+            taken => *taken = Some(more),
+        }
+        self.units = units;
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The messages of calls. A call is one stream: a request, then the frames of the answer.
 //!
-//! A request is its length (4 bytes, big-endian) and a CBOR array: a number that says what is asked for, the milliseconds it may
-//! take, and what belongs to it. A frame of the answer is its kind (1 byte), its length (4 bytes, big-endian) and that many
+//! A request is its length (4 bytes, big-endian) and a CBOR array: a number that says what is asked for, its [`Terms`], and what
+//! belongs to it. A frame of the answer is its kind (1 byte), its length (4 bytes, big-endian) and that many
 //! bytes: CBOR, or, in a chunk, bytes as they are.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -16,6 +16,9 @@ pub const OBJECT: &str = "atoll/object/1";
 
 /// Bytes before the body of a request.
 pub(crate) const REQUEST_HEAD: usize = 4;
+
+/// Entries that every request begins with: what is asked for, and the two terms.
+const HEAD_ENTRIES: usize = 3;
 
 /// Bytes before the body of a frame of the answer.
 pub(crate) const FRAME_HEAD: usize = 5;
@@ -73,6 +76,19 @@ pub enum Request {
     Ping,
 }
 
+/// How a request is to be answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Milliseconds that it may take.
+    pub within_ms: u64,
+    /// Bytes of many results that the caller takes until it says that it takes more; 0: all, as they come.
+    pub window: u64,
+}
+
+/// What a caller with a [window](Terms::window) sends after its request, in 4 bytes, big-endian: how many bytes more it takes. 0
+/// asks for the next change of a watched value.
+pub(crate) const MORE: usize = 4;
+
 /// The numbers of requests.
 mod asks {
     pub(super) const CALL: u64 = 0;
@@ -90,15 +106,16 @@ type Offer<'a> = &'a mut dyn FnMut(&Function) -> Result<Handle, ValueError>;
 type Take<'a> = &'a mut dyn FnMut(Handle) -> Result<Function, ValueError>;
 
 impl Request {
-    /// The request with its length before it; it may take so many milliseconds. `offer` finds the handles of functions.
-    pub fn encode(&self, within_ms: u64, offer: Offer<'_>) -> Result<BytesMut, ValueError> {
+    /// The request with its length before it. `offer` finds the handles of functions.
+    pub fn encode(&self, terms: Terms, offer: Offer<'_>) -> Result<BytesMut, ValueError> {
         let mut out = BytesMut::with_capacity(128);
         out.put_bytes(0, REQUEST_HEAD);
         let mut encoder = Encoder::new(out, offer);
         let mut begin = |ask, more: usize| {
-            encoder.array(2 + more)?;
+            encoder.array(HEAD_ENTRIES + more)?;
             encoder.number(ask)?;
-            encoder.number(within_ms)
+            encoder.number(terms.within_ms)?;
+            encoder.number(terms.window)
         };
         match self {
             Request::Call { target, arguments } => {
@@ -141,40 +158,40 @@ impl Request {
         Ok(out)
     }
 
-    /// Reads the body of a request, without its length. Gives the milliseconds, too.
-    pub fn decode(body: &Bytes, take: Take<'_>) -> Result<(Request, u64), ValueError> {
+    /// Reads the body of a request, without its length.
+    pub fn decode(body: &Bytes, take: Take<'_>) -> Result<(Request, Terms), ValueError> {
         let mut decoder = Decoder::new(body)?;
-        let length = decoder.array()?;
-        if length < 2 {
-            return Err(ValueError::Malformed("a request has a number and a time"));
-        }
-        let (ask, within_ms) = (decoder.number()?, decoder.number()?);
+        let Some(length) = decoder.array()?.checked_sub(HEAD_ENTRIES) else {
+            return Err(ValueError::Malformed("a request has a number, a time and a window"));
+        };
+        let ask = decoder.number()?;
+        let terms = Terms { within_ms: decoder.number()?, window: decoder.number()? };
         let request = match (ask, length) {
-            (asks::CALL, 5) => {
+            (asks::CALL, 3) => {
                 let (service, path) = (decoder.text(MAX_NAME)?.to_owned(), decoder.text(MAX_PATH)?.to_owned());
                 let target = Target::Member { service, path };
                 Request::Call { target, arguments: arguments(&mut decoder, take)? }
             }
-            (asks::CALL_FUNCTION, 4) => {
+            (asks::CALL_FUNCTION, 2) => {
                 let target = Target::Function(decoder.number()?);
                 Request::Call { target, arguments: arguments(&mut decoder, take)? }
             }
-            (asks::CALL_SCOPE, 4) => {
+            (asks::CALL_SCOPE, 2) => {
                 let target = Target::Scope(decoder.text(MAX_NAME)?.to_owned());
                 Request::Call { target, arguments: arguments(&mut decoder, take)? }
             }
-            (asks::GET | asks::WATCH, 4) => {
+            (asks::GET | asks::WATCH, 2) => {
                 let (service, path) = (decoder.text(MAX_NAME)?.to_owned(), decoder.text(MAX_PATH)?.to_owned());
                 if ask == asks::GET { Request::Get { service, path } } else { Request::Watch { service, path } }
             }
-            (asks::SERVICES, 2) => Request::Services,
-            (asks::DESCRIBE, 3) => Request::Describe { service: decoder.text(MAX_NAME)?.to_owned() },
-            (asks::HOLD, 2) => Request::Hold,
-            (asks::PING, 2) => Request::Ping,
+            (asks::SERVICES, 0) => Request::Services,
+            (asks::DESCRIBE, 1) => Request::Describe { service: decoder.text(MAX_NAME)?.to_owned() },
+            (asks::HOLD, 0) => Request::Hold,
+            (asks::PING, 0) => Request::Ping,
             _ => return Err(ValueError::Malformed("it asks for something that is not known here")),
         };
         decoder.finish()?;
-        Ok((request, within_ms))
+        Ok((request, terms))
     }
 }
 

@@ -23,7 +23,7 @@ mod value;
 pub use codec::Handle;
 pub use error::{ArgumentError, CallError, Failure, ProvideError};
 pub use limits::{MAX_DEPTH, MAX_FAILURE_TEXT, MAX_FUNCTIONS, MAX_MESSAGE, MAX_NAME, MAX_PATH, MAX_VALUES};
-pub use message::{Kind, OBJECT, Request, Target, decode_error, decode_value, encode_error};
+pub use message::{Kind, OBJECT, Request, Target, Terms, decode_error, decode_value, encode_error};
 pub use shape::{FunctionShape, Gives, Member, Shape, ValueShape};
 pub use value::{Function, Value, ValueError};
 
@@ -39,6 +39,8 @@ mod core;
 mod definition;
 #[cfg(feature = "net")]
 mod exports;
+#[cfg(feature = "net")]
+mod flow;
 #[cfg(feature = "net")]
 mod function;
 #[cfg(feature = "net")]
@@ -66,10 +68,11 @@ pub use self::{
     core::{MAX_SERVICES, NEAREST, Ring},
     definition::{MAX_OBJECT_DEPTH, Object},
     exports::TAKE_WITHIN,
+    flow::WINDOWS,
     function::{Call, IntoReply, Items, Reply},
     held::RETURN_WITHIN,
     line::LOST_AFTER,
-    load::{Limits, SMALL_REQUEST},
+    load::{Limits, SMALL_REQUEST, SMALL_RESULT, WAITING},
     objects::Objects,
     peer::{DEFAULT_TIMEOUT, Names, Peer, PeerRef, Remote, Resolved},
     server::{LONGEST_CALL, REQUEST_WITHIN},

@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use serde::de::DeserializeOwned;
-use tokio::io::AsyncWriteExt;
 
 use super::answer::{Answer, ByteStream, Results};
 use super::arguments::Arguments;
@@ -18,7 +17,7 @@ use super::held::deadline;
 use super::message::{Request, Target};
 use super::objects::Objects;
 use super::shape::Shape;
-use super::wire::{Begun, Frame, ask, begin};
+use super::wire::{Begun, Frame, Taking, ask, begin};
 use crate::id::Id;
 use crate::key::PeerKey;
 use crate::net::platform::{Instant, timeout_at};
@@ -130,14 +129,14 @@ impl Peer {
     /// The names of the services it provides.
     pub async fn services(&self) -> Result<Vec<String>, CallError> {
         let deadline = deadline(self.timeout);
-        self.ask(Request::Services, deadline).await?.result(deadline).await
+        self.ask(Request::Services, Taking::Whole, deadline).await?.result(deadline).await
     }
 
     /// One of its services, with its shape: one question to the peer.
     pub async fn service(&self, name: &str) -> Result<Remote, CallError> {
         let deadline = deadline(self.timeout);
         let request = Request::Describe { service: name.to_owned() };
-        let shape = self.ask(request, deadline).await?.result(deadline).await?;
+        let shape = self.ask(request, Taking::Whole, deadline).await?.result(deadline).await?;
         Ok(Remote { shape: Arc::new(shape), ..self.remote(name) })
     }
 
@@ -151,7 +150,18 @@ impl Peer {
         let deadline = deadline(self.timeout);
         let target = Target::Scope(scope.to_owned());
         let request = Request::Call { target, arguments: arguments.into_values()? };
-        self.ask(request, deadline).await?.result(deadline).await
+        self.ask(request, Taking::Whole, deadline).await?.result(deadline).await
+    }
+
+    /// Calls what it handles under `scope`, and takes the results one by one: as [`Remote::stream`].
+    pub async fn stream<T: DeserializeOwned>(
+        &self,
+        scope: &str,
+        arguments: impl Arguments,
+    ) -> Result<Results<T>, CallError> {
+        let target = Target::Scope(scope.to_owned());
+        let request = Request::Call { target, arguments: arguments.into_values()? };
+        self.ask(request, Taking::OneByOne, deadline(self.timeout)).await.map(Results::new)
     }
 
     async fn resolve(&self) -> Result<Resolved, CallError> {
@@ -185,11 +195,11 @@ impl Peer {
         if key.is_some_and(|key| key != session.peer_key()) { Err(other_key()) } else { Ok(Some(session)) }
     }
 
-    async fn ask(&self, request: Request, deadline: Instant) -> Result<Answer, CallError> {
+    async fn ask(&self, request: Request, taking: Taking, deadline: Instant) -> Result<Answer, CallError> {
         let core = self.objects.core();
         let session = timeout_at(deadline, self.session()).await.map_err(|_| CallError::TimedOut)??;
         match session {
-            Some(session) => ask(core, &session, &request, deadline).await,
+            Some(session) => ask(core, &session, &request, taking, deadline).await,
             None => {
                 if let Request::Call { arguments, .. } = &request {
                     for argument in arguments {
@@ -218,23 +228,19 @@ impl Peer {
         };
         let request = Request::Watch { service: service.to_owned(), path: path.to_owned() };
         timeout_at(deadline, async {
-            let Begun { mut frames, writer, .. } = begin(core, &session, &request, deadline).await?;
+            let begun = begin(core, &session, &request, Taking::OneByOne, deadline).await?;
+            let Begun { mut frames, .. } = begun;
             match frames.next().await? {
                 Some(Frame::Items) => {}
                 _ => return Err(CallError::Protocol("the answer begins with something else".to_owned())),
             }
             // The provider tells the next change when the last was taken and another is asked for: so it is the newest.
-            let changes = stream::try_unfold((frames, writer, false), |(mut frames, mut writer, more)| async move {
+            let changes = stream::try_unfold((frames, false), |(mut frames, more)| async move {
                 if more {
-                    writer.write_all(&[1]).await.map_err(|error| {
-                        match crate::net::session::SocketError::of(&error) {
-                            Some(error) => error.clone().into(),
-                            None => CallError::Cancelled,
-                        }
-                    })?;
+                    frames.ask_for_next().await;
                 }
                 match frames.next().await? {
-                    Some(Frame::Item(item)) => Ok(Some((item, (frames, writer, true)))),
+                    Some(Frame::Item(item)) => Ok(Some((item, (frames, true)))),
                     Some(Frame::End) => Ok(None),
                     _ => Err(CallError::Protocol("something else among the changes".to_owned())),
                 }
@@ -296,7 +302,7 @@ impl Remote {
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
         let deadline = deadline(self.peer.timeout);
         let request = Request::Get { service: self.service.to_string(), path: self.path(path) };
-        self.peer.ask(request, deadline).await?.result(deadline).await
+        self.peer.ask(request, Taking::Whole, deadline).await?.result(deadline).await
     }
 
     /// Calls the function at `path` and waits for its result. What it gives in pieces is put together, up to the size of a message.
@@ -305,25 +311,25 @@ impl Remote {
     pub async fn call<T: DeserializeOwned>(&self, path: &str, arguments: impl Arguments) -> Result<T, CallError> {
         let deadline = deadline(self.peer.timeout);
         let request = self.request(path, arguments)?;
-        self.peer.ask(request, deadline).await?.result(deadline).await
+        self.peer.ask(request, Taking::Whole, deadline).await?.result(deadline).await
     }
 
     /// Calls the function at `path` and takes its results one by one, at the pace of who takes them. The time set for calls is
-    /// that until it begins; between two results there is no limit. A result left unread for long holds up others of this
-    /// peer when it is large: all share 8 MiB on their way.
+    /// that until it begins; between two results there is no limit. Results left unread hold up nobody else: few bytes of them are
+    /// on their way.
     pub async fn stream<T: DeserializeOwned>(
         &self,
         path: &str,
         arguments: impl Arguments,
     ) -> Result<Results<T>, CallError> {
         let request = self.request(path, arguments)?;
-        self.peer.ask(request, deadline(self.peer.timeout)).await.map(Results::new)
+        self.peer.ask(request, Taking::OneByOne, deadline(self.peer.timeout)).await.map(Results::new)
     }
 
     /// Calls the function at `path` and takes the bytes that it gives, in pieces, of any number: otherwise as [`stream`](Self::stream).
     pub async fn bytes(&self, path: &str, arguments: impl Arguments) -> Result<ByteStream, CallError> {
         let request = self.request(path, arguments)?;
-        self.peer.ask(request, deadline(self.peer.timeout)).await.map(ByteStream::new)
+        self.peer.ask(request, Taking::OneByOne, deadline(self.peer.timeout)).await.map(ByteStream::new)
     }
 
     /// The value at `path` now, and then each change of it, in order. Of an object, and of the empty path, all values in it.

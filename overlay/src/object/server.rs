@@ -15,7 +15,7 @@ use super::function::Reply;
 use super::limits::MAX_MESSAGE;
 use super::line::{Line, RECORD, TAKEN};
 use super::load::{Place, SMALL_REQUEST};
-use super::message::{FRAME_HEAD, Kind, REQUEST_HEAD, Request, encode_error};
+use super::message::{FRAME_HEAD, Kind, MORE, REQUEST_HEAD, Request, Terms, encode_error};
 use super::value::{Value, ValueError};
 use super::wire::joined;
 use crate::net::platform::{self, Instant, timeout};
@@ -44,7 +44,7 @@ async fn serve(core: Arc<Core>, socket: Socket) {
     let line = core.line(socket.session());
     let caller = Caller::new(socket.peer_key(), &core);
     let (reader, writer) = socket.into_split();
-    let mut stream = Stream { core, line, reader, writer, buffer: Bytes::new() };
+    let mut stream = Stream { core, line, reader, writer, buffer: Bytes::new(), pace: None };
     // An error of the socket means that the caller is gone, or wants no answer.
     let _ = stream.serve(caller).await;
 }
@@ -56,6 +56,16 @@ struct Stream {
     writer: SocketWriter,
     /// What was read and not used yet.
     buffer: Bytes,
+    /// Of many results that the caller takes one by one.
+    pace: Option<Pace>,
+}
+
+/// What the caller has said it takes.
+struct Pace {
+    /// Bytes that may be sent.
+    room: u64,
+    /// Whether it has asked for the next change of a watched value.
+    next: bool,
 }
 
 impl Stream {
@@ -66,7 +76,7 @@ impl Stream {
             Ok(read) => read?,
             Err(_) => return self.fail(&CallError::TimedOut).await,
         };
-        let (request, within_ms) = match read {
+        let (request, terms) = match read {
             Ok(read) => read,
             Err(error) => return self.fail(&error).await,
         };
@@ -80,9 +90,9 @@ impl Stream {
             return self.fail(&CallError::TooManyCalls).await;
         };
         if let Request::Watch { service, path } = request {
-            return self.watch(caller, &service, path).await;
+            return self.watch(caller, &service, path, terms).await;
         }
-        let deadline = begun + Duration::from_millis(within_ms).min(LONGEST_CALL);
+        let deadline = begun + Duration::from_millis(terms.within_ms).min(LONGEST_CALL);
         let done = tokio::select! {
             biased;
             done = self.core.serve(caller, request, deadline) => done,
@@ -91,8 +101,8 @@ impl Stream {
         };
         match done {
             Ok(Reply::Value(value)) => self.value(Kind::Value, &value).await,
-            Ok(Reply::Items(items)) => self.items(items).await,
-            Ok(Reply::Bytes(pieces)) => self.bytes(pieces).await,
+            Ok(Reply::Items(items)) => self.items(items, terms).await,
+            Ok(Reply::Bytes(pieces)) => self.bytes(pieces, terms).await,
             Err(error) => self.fail(&error).await,
         }
     }
@@ -102,7 +112,7 @@ impl Stream {
     }
 
     /// Reads the request. What is not small has to have a place first, and the memory.
-    async fn request(&mut self, place: &mut Option<Place>) -> Result<Result<(Request, u64), CallError>, SocketError> {
+    async fn request(&mut self, place: &mut Option<Place>) -> Result<Result<(Request, Terms), CallError>, SocketError> {
         self.fill(REQUEST_HEAD).await?;
         let head = self.buffer.split_to(REQUEST_HEAD);
         let length = u32::from_be_bytes(head[..].try_into().expect("as many bytes as were split off")) as usize;
@@ -111,7 +121,9 @@ impl Stream {
         }
         if length > SMALL_REQUEST {
             let Some(taken) = self.enter() else { return Ok(Err(CallError::TooManyCalls)) };
-            place.insert(taken).reserve(length).await;
+            if !place.insert(taken).reserve(length).await {
+                return Ok(Err(CallError::TooManyCalls));
+            }
         }
         self.fill(length).await?;
         let body = self.buffer.split_to(length);
@@ -127,8 +139,12 @@ impl Stream {
         }
     }
 
-    async fn items(&mut self, mut items: BoxStream<'static, Result<Value, Failure>>) -> Result<(), SocketError> {
-        self.write(Bytes::copy_from_slice(&Kind::Items.head(0))).await?;
+    async fn items(
+        &mut self,
+        mut items: BoxStream<'static, Result<Value, Failure>>,
+        terms: Terms,
+    ) -> Result<(), SocketError> {
+        self.begin(Kind::Items, terms).await?;
         while let Some(item) = self.next(&mut items).await? {
             self.item(&item).await?;
         }
@@ -145,8 +161,12 @@ impl Stream {
         }
     }
 
-    async fn bytes(&mut self, mut pieces: BoxStream<'static, Result<Bytes, Failure>>) -> Result<(), SocketError> {
-        self.write(Bytes::copy_from_slice(&Kind::Bytes.head(0))).await?;
+    async fn bytes(
+        &mut self,
+        mut pieces: BoxStream<'static, Result<Bytes, Failure>>,
+        terms: Terms,
+    ) -> Result<(), SocketError> {
+        self.begin(Kind::Bytes, terms).await?;
         while let Some(mut piece) = self.next(&mut pieces).await? {
             while !piece.is_empty() {
                 let chunk = piece.split_to(piece.len().min(CHUNK));
@@ -181,7 +201,10 @@ impl Stream {
     }
 
     /// Tells the value and its changes, each when the last was taken.
-    async fn watch(&mut self, caller: Caller, service: &str, path: String) -> Result<(), SocketError> {
+    async fn watch(&mut self, caller: Caller, service: &str, path: String, terms: Terms) -> Result<(), SocketError> {
+        if terms.window == 0 {
+            return self.fail(&CallError::Protocol("a watch has a window".to_owned())).await;
+        }
         let Some(service) = self.core.service(service) else {
             return self.fail(&CallError::NoSuchService(service.to_owned())).await;
         };
@@ -196,15 +219,15 @@ impl Stream {
             match change {
                 Some(Ok(value)) => {
                     if !std::mem::replace(&mut begun, true) {
-                        self.write(Bytes::copy_from_slice(&Kind::Items.head(0))).await?;
+                        self.begin(Kind::Items, terms).await?;
                     }
                     self.item(&value).await?;
                 }
                 Some(Err(error)) => return self.fail(&error).await,
                 None => return Ok(()),
             }
-            if self.reader.read_bytes(1).await?.is_none() {
-                return Ok(());
+            while !self.pace.as_mut().is_none_or(|pace| std::mem::take(&mut pace.next)) {
+                self.hear().await?;
             }
         }
     }
@@ -230,8 +253,43 @@ impl Stream {
         self.end(frame).await
     }
 
-    async fn write(&mut self, bytes: Bytes) -> Result<(), SocketError> {
-        self.writer.write_bytes(bytes).await
+    /// Says that many results follow. From then on the caller sets the pace, if it wants to.
+    async fn begin(&mut self, kind: Kind, terms: Terms) -> Result<(), SocketError> {
+        self.write(Bytes::copy_from_slice(&kind.head(0))).await?;
+        self.pace = (terms.window > 0).then_some(Pace { room: terms.window, next: false });
+        Ok(())
+    }
+
+    /// Reads what the caller says of its pace.
+    async fn hear(&mut self) -> Result<(), SocketError> {
+        self.fill(MORE).await?;
+        let more = self.buffer.split_to(MORE);
+        let more = u32::from_be_bytes(more[..].try_into().expect("as many bytes as were split off"));
+        if let Some(pace) = &mut self.pace {
+            pace.next |= more == 0;
+            pace.room = pace.room.saturating_add(more.into());
+        }
+        Ok(())
+    }
+
+    /// Writes as much as the caller takes, until it takes all of it.
+    async fn write(&mut self, mut bytes: Bytes) -> Result<(), SocketError> {
+        while !bytes.is_empty() {
+            let part = match &mut self.pace {
+                None => std::mem::take(&mut bytes),
+                Some(Pace { room: 0, .. }) => {
+                    self.hear().await?;
+                    continue;
+                }
+                Some(pace) => {
+                    let part = bytes.len().min(usize::try_from(pace.room).unwrap_or(usize::MAX));
+                    pace.room -= part as u64;
+                    bytes.split_to(part)
+                }
+            };
+            self.writer.write_bytes(part).await?;
+        }
+        Ok(())
     }
 
     /// Writes the last frame.

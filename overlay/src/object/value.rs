@@ -141,6 +141,18 @@ impl Value {
         Some(here)
     }
 
+    /// Bytes of text, names and bytes in it, and one for each value.
+    #[cfg(feature = "net")]
+    pub(crate) fn size(&self) -> usize {
+        1 + match self {
+            Value::Text(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            Value::Array(list) => list.iter().map(Value::size).sum(),
+            Value::Map(map) => map.iter().map(|(name, value)| name.len() + value.size()).sum(),
+            _ => 0,
+        }
+    }
+
     /// Whether it can be sent, apart from its bytes: not nested too deep, not too many values or functions.
     pub fn check(&self) -> Result<(), ValueError> {
         let mut waiting = vec![(self, 0)];

@@ -1,6 +1,6 @@
 //! A channel on the ring that is checked: who has joined, and what has come.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use atoll::proto::{Answer, ChannelEvent, Input, Membership, Token};
 use atoll::wire::{Published, Terms};
@@ -18,6 +18,8 @@ pub(super) struct Channel {
     /// Those who have asked to join, and have not been refused.
     asked: BTreeSet<usize>,
     joined: BTreeSet<usize>,
+    /// By node, the number of what it published last, once it is on its way.
+    last: BTreeMap<usize, u64>,
     heard: Heard,
     tokens: u64,
 }
@@ -30,6 +32,7 @@ impl Channel {
             let membership = Box::new(Membership { terms, identity: identity(node), gate: None });
             world.input(node, Input::JoinChannel { token, membership });
         }
+        self.last.remove(&node);
         let message = Published { scope: String::new(), payload: "checked".into() };
         let messages = vec![(self.token(), message)];
         world.input(node, Input::Publish { channel: terms().id(), messages });
@@ -42,6 +45,9 @@ impl Channel {
             }
             Answer::Joined(Err(_)) => {
                 self.asked.remove(&node);
+            }
+            Answer::Published(Ok(number)) => {
+                self.last.insert(node, *number);
             }
             _ => {}
         }
@@ -59,8 +65,8 @@ impl Channel {
     /// The members that have not had the last message of one of them.
     pub(super) fn check_last(&self, world: &World, from: usize, members: &[usize]) -> Result<(), Broken> {
         let (publisher, id) = (identity(from).id(), |node: usize| world.nodes[node].proto.id());
-        let own = world.nodes[from].proto.channel_stats().published;
-        match members.iter().find(|&&node| !self.heard.has(node, publisher, own - 1)) {
+        let Some(&number) = self.last.get(&from) else { return Err(not_arrived(id(from), id(from))) };
+        match members.iter().find(|&&node| !self.heard.has(node, publisher, number)) {
             Some(&node) => Err(not_arrived(id(from), id(node))),
             None => Ok(()),
         }

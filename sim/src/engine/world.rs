@@ -544,6 +544,8 @@ impl World {
                 }
                 Output::Channel { channel, event } => self.note(Happening::Channel { node: at, channel, event }),
                 Output::Event(event) => self.on_event(at, event),
+                // No node here has a disk.
+                Output::Save { .. } | Output::Forget { .. } => {}
             }
         }
         let node = &mut self.nodes[at];

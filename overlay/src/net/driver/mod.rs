@@ -22,7 +22,7 @@ use crate::id::Id;
 use crate::key::{Identity, PeerKey};
 use crate::net::link::hello::{HelloSettings, Peer};
 use crate::net::link::{Link, LinkEvent, LinkSender, LinkSettings, Transport};
-use crate::net::platform::{self, AbortHandle, Instant};
+use crate::net::platform::{self, AbortHandle, Disk, Instant};
 use crate::net::session::Port;
 use crate::net::signal::{SignallingClient, SignallingEvent, SignallingHandle};
 use crate::node::{Counters, NodeEvent, NodeStatus, PeerInfo};
@@ -78,6 +78,8 @@ pub(crate) struct Parts {
     pub(crate) epoch: Instant,
     /// What the clock of the protocol showed then.
     pub(crate) started: Time,
+    /// Where records outlive the process; the protocol has loaded them.
+    pub(crate) disk: Option<Disk>,
 }
 
 /// A link that is being set up.
@@ -129,6 +131,7 @@ pub(crate) struct Driver {
     next_token: u64,
     counters: Counters,
     status_due: Option<Instant>,
+    disk: Option<Disk>,
     closed: Option<oneshot::Sender<()>>,
     /// Links that still have a farewell to bring.
     leaving: Vec<LinkSender>,
@@ -168,6 +171,7 @@ impl Driver {
             next_token: 0,
             counters: Counters::default(),
             status_due: None,
+            disk: parts.disk,
             closed: None,
             leaving: Vec::new(),
         })
@@ -198,6 +202,7 @@ impl Driver {
                     Some(command) => self.on_commands(command),
                     None => break,
                 },
+                saved = saved(&mut self.disk) => self.on_saved(saved),
                 event = self.signalling.next() => if let Some(event) = event { self.on_signalling(event) },
                 () = platform::sleep_until(timeout) => {
                     let now = self.now();
@@ -305,6 +310,19 @@ impl Driver {
         token
     }
 
+    /// The disk has written, or fails: then the node goes on without it, and keeps nothing new.
+    fn on_saved(&mut self, saved: Result<u64, String>) {
+        match saved {
+            Ok(number) => self.input(Input::Saved { number }),
+            Err(reason) => {
+                tracing::warn!(%reason, "the store cannot be written any more");
+                self.disk = None;
+                let _ = self.events.send(NodeEvent::StoreFailed { reason });
+                self.input(Input::DiskFailed);
+            }
+        }
+    }
+
     fn on_signalling(&mut self, event: SignallingEvent) {
         match event {
             SignallingEvent::Connected { url, ice_servers, found, members } => {
@@ -375,6 +393,7 @@ impl Driver {
             counters: Counters {
                 protocol: self.proto.stats(),
                 channels: self.proto.channel_stats(),
+                store: self.proto.store_stats(),
                 ..self.counters.clone()
             },
         }
@@ -399,8 +418,19 @@ impl Driver {
         };
         let _ = platform::timeout(FAREWELL, all_closed).await;
         self.signalling.close().await;
+        if let Some(disk) = self.disk.take() {
+            disk.close().await;
+        }
         if let Some(reply) = self.closed.take() {
             let _ = reply.send(());
         }
+    }
+}
+
+/// What the disk says next; nothing where there is none.
+async fn saved(disk: &mut Option<Disk>) -> Result<u64, String> {
+    match disk {
+        Some(disk) => disk.saved().await,
+        None => std::future::pending().await,
     }
 }

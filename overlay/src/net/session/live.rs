@@ -87,7 +87,8 @@ impl Session {
         self.open_with(name, &[]).await
     }
 
-    /// The same, with the first bytes: they go out together with the name, in one packet if they fit.
+    /// The same, with the first bytes: they go out together with the name, in one packet if they fit. A peer that does not want all of them
+    /// is no error here: reading tells.
     pub async fn open_with(&self, name: &str, first: &[u8]) -> Result<Socket, SessionError> {
         let mut header = header(name)?;
         header.extend_from_slice(first);
@@ -96,8 +97,8 @@ impl Session {
             let (send, recv) = self.0.connection.open_bi().await?;
             let mut socket = Socket::new(name.into(), send, recv, lease);
             match tokio::io::AsyncWriteExt::write_all(&mut socket, &header).await {
-                Ok(()) => Ok(socket),
-                Err(_) => Err(self.closed_reason()),
+                Err(_) if !self.is_open() => Err(self.closed_reason()),
+                _ => Ok(socket),
             }
         };
         timeout(self.0.handshake_timeout, opening).await.unwrap_or(Err(SessionError::TooManySockets))

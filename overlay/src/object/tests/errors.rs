@@ -125,7 +125,8 @@ async fn the_provider_keeps_the_deadline_by_itself() {
     let (function, _, dropped) = stuck();
     pair.bob.objects.provide("S", Object::new().function("stuck", function)).unwrap();
     let target = Target::Member { service: "S".to_owned(), path: "stuck".to_owned() };
-    let request = Request::Call { target, arguments: Vec::new() }.encode(50, &mut |_| unreachable!()).unwrap();
+    let terms = Terms { within_ms: 50, window: 0 };
+    let request = Request::Call { target, arguments: Vec::new() }.encode(terms, &mut |_| unreachable!()).unwrap();
     let session = pair.alice.sessions.connect(pair.bob.id()).await.unwrap();
     let mut socket = session.open_with(OBJECT, &request).await.unwrap();
     soon(dropped.notified()).await;

@@ -135,7 +135,7 @@ async fn only_the_peer_that_was_given_a_function_can_call_it() {
     let session = carol.sessions.connect(pair.bob.id()).await.unwrap();
     let core = carol.objects.core();
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    let refused = wire::ask(core, &session, &request, deadline).await;
+    let refused = wire::ask(core, &session, &request, wire::Taking::Whole, deadline).await;
     assert_eq!(refused.err(), Some(CallError::NoSuchFunction("released".to_owned())));
     assert_eq!(soon(add_two.call::<i64>((1,))).await, Ok(3));
 }

@@ -56,7 +56,7 @@ fn with_length(body: &[u8]) -> Vec<u8> {
 async fn hostile_requests_are_answered_with_an_error_and_the_node_lives() {
     let pair = Pair::new();
     pair.bob.objects.provide("Echo", echo()).unwrap();
-    let head = [0x85, 0x00, 0x19, 0x27, 0x10, 0x64, b'E', b'c', b'h', b'o', 0x64, b'e', b'c', b'h', b'o'];
+    let head = [0x86, 0x00, 0x19, 0x27, 0x10, 0x00, 0x64, b'E', b'c', b'h', b'o', 0x64, b'e', b'c', b'h', b'o'];
 
     let mut deep = BytesMut::from(&head[..]);
     deep.put_bytes(0x81, 10_000);
@@ -79,11 +79,49 @@ async fn hostile_requests_are_answered_with_an_error_and_the_node_lives() {
     let error = answer_to(&pair, &with_length(&tagged)).await;
     assert_eq!(error, CallError::Protocol("it has a tag that is not known here".to_owned()));
     let target = Target::Function(1);
-    let request = Request::Call { target, arguments: vec![] }.encode(1000, &mut |_| unreachable!()).unwrap();
+    let terms = Terms { within_ms: 1000, window: 0 };
+    let request = Request::Call { target, arguments: vec![] }.encode(terms, &mut |_| unreachable!()).unwrap();
     assert_eq!(answer_to(&pair, &request).await, CallError::NoSuchFunction("released".to_owned()));
-    let error = answer_to(&pair, &with_length(&[0x82, 0x18, 0x63, 0x00])).await;
+    let error = answer_to(&pair, &with_length(&[0x83, 0x18, 0x63, 0x00, 0x00])).await;
     assert!(matches!(error, CallError::Protocol(_)), "{error:?}");
 
     let remote = pair.remote("Echo").await;
     assert_eq!(remote.call::<i64>("echo", (1,)).await, Ok(1));
+}
+
+#[tokio::test]
+async fn large_requests_that_wait_for_memory_hold_up_no_others() {
+    let limits = Limits { memory_per_peer: 1 << 20, ..Limits::default() };
+    let pair = Pair::with(limits);
+    let release = std::sync::Arc::new(tokio::sync::Notify::new());
+    let (called, mut calls) = tokio::sync::mpsc::channel(1);
+    let released = release.clone();
+    let wait = move |_call: Call| {
+        let (released, called) = (released.clone(), called.clone());
+        async move {
+            let _ = called.send(()).await;
+            released.notified().await;
+            Ok::<_, Failure>(())
+        }
+    };
+    pair.bob.objects.provide("S", echo().function("wait", wait)).unwrap();
+    let remote = pair.remote("S").await;
+    let call = |bytes: usize| {
+        let remote = remote.clone();
+        tokio::spawn(async move { remote.call::<()>("wait", (Bytes::from(vec![0; bytes]),)).await })
+    };
+    // It takes all the memory that this peer has.
+    let first = call(1 << 20);
+    soon(calls.recv()).await.unwrap();
+    // What would fill the way of others is refused; a smaller one waits.
+    for _ in 0..4 {
+        assert_eq!(soon(call(6 << 20)).await.unwrap(), Err(CallError::TooManyCalls));
+    }
+    let second = call(1 << 20);
+    assert_eq!(soon(remote.call::<i64>("echo", (1,))).await, Ok(1));
+    release.notify_one();
+    assert_eq!(soon(first).await.unwrap(), Ok(()));
+    soon(calls.recv()).await.unwrap();
+    release.notify_one();
+    assert_eq!(soon(second).await.unwrap(), Ok(()));
 }

@@ -136,6 +136,10 @@ impl Channel {
     fn drop_member(&mut self, scene: &mut Scene<'_>) {
         let Some(member) = self.member.take() else { return };
         self.streams.values_mut().for_each(Stream::rest);
+        if let Some((token, _)) = member.joining {
+            let answer = Answer::Joined(Err(ChannelError::NotJoined));
+            scene.outputs.push_back(Output::Answer { token, answer });
+        }
         for (token, ..) in member.waiting {
             let answer = Answer::Published(Err(ChannelError::NotJoined));
             scene.outputs.push_back(Output::Answer { token, answer });
@@ -149,6 +153,10 @@ impl Channel {
     pub(super) fn publish_more(&mut self, scene: &mut Scene<'_>) -> bool {
         let (backlog, untaken) = (self.backlog(), self.untaken());
         let Some(member) = self.member.as_mut() else { return false };
+        if member.joining.is_some() {
+            // Should it find no place, its messages would come to nobody.
+            return false;
+        }
         let count = Envelope::fit(member.waiting.iter().map(|(_, message, _)| message));
         let is_full = count < member.waiting.len();
         if count == 0 || backlog >= SEAL_BELOW || (!is_full && backlog + untaken >= GATHER_ABOVE) {
@@ -308,4 +316,46 @@ impl Proto {
 /// Bytes that a message counts while it waits.
 fn size(message: &Published) -> usize {
     message.scope.len() + message.payload.len() + size_of::<(Token, Published)>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{NOW, outputs};
+    use super::super::super::{Config, Input};
+    use super::*;
+
+    fn answers(proto: &mut Proto) -> Vec<(u64, Answer)> {
+        let answer = |output| match output {
+            Output::Answer { token, answer } => Some((token.0, answer)),
+            _ => None,
+        };
+        outputs(proto).into_iter().filter_map(answer).collect()
+    }
+
+    fn join(proto: &mut Proto, token: u64, terms: &Terms) {
+        let membership = Membership { terms: terms.clone(), identity: Identity::generate(), gate: None };
+        proto.handle(Input::JoinChannel { token: Token(token), membership: membership.into() }, NOW);
+    }
+
+    #[test]
+    fn who_leaves_before_it_has_joined_has_an_answer_to_both() {
+        // It knows no ring: it cannot find a place in the tree.
+        let mut proto = Proto::new(Id::new(1), Config::default(), 1, NOW);
+        let terms = Terms::new("news", false, None);
+        let channel = terms.id();
+        join(&mut proto, 1, &terms);
+        proto.handle(Input::LeaveChannel { token: Token(2), channel }, NOW);
+        let not_joined = || Answer::Joined(Err(ChannelError::NotJoined));
+        assert_eq!(answers(&mut proto), [(1, not_joined()), (2, Answer::LeftChannel)]);
+
+        // What it publishes waits for its place; it leaves, and joins anew.
+        join(&mut proto, 3, &terms);
+        let messages = vec![(Token(4), Published { scope: String::new(), payload: "first".into() })];
+        proto.handle(Input::Publish { channel, messages }, NOW);
+        assert_eq!(answers(&mut proto), []);
+        proto.handle(Input::LeaveChannel { token: Token(5), channel }, NOW);
+        join(&mut proto, 6, &terms);
+        let answered: Vec<u64> = answers(&mut proto).into_iter().map(|(token, _)| token).collect();
+        assert_eq!(answered, [3, 4, 5]);
+    }
 }
