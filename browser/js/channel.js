@@ -7,12 +7,15 @@ import { AtollError, kind, signalOf, wrong } from './error.js';
  */
 export class Channel extends EventTarget {
   #raw;
+  #letGo;
   #left = false;
+  #readers = new Set();
 
-  /** @internal: use `node.channel`. */
-  constructor(raw, name) {
+  /** @internal: use `node.channel`. `letGo` says whether nobody else in this page is in the channel. */
+  constructor(raw, name, letGo) {
     super();
     this.#raw = raw;
+    this.#letGo = letGo;
     /** What it was joined by. */
     this.name = name;
     /** Its id: a hash of all that its members agree on. */
@@ -33,7 +36,13 @@ export class Channel extends EventTarget {
   /** The messages that come from now on: under a scope or, without one, under all. */
   subscribe(scope, options) {
     const signal = signalOf(options);
-    return new Messages(this.#open().subscribe(scope === undefined ? undefined : scopeOf(scope)), signal, (lagged) => this.#tell('lagged', lagged));
+    const raw = this.#open().subscribe(scope === undefined ? undefined : scopeOf(scope));
+    const reader = new Messages(raw, signal, {
+      lagged: (lagged) => this.#tell('lagged', lagged),
+      ended: () => this.#readers.delete(reader),
+    });
+    this.#readers.add(reader);
+    return reader;
   }
 
   [Symbol.asyncIterator]() {
@@ -63,8 +72,10 @@ export class Channel extends EventTarget {
     if (this.#left) return;
     this.#left = true;
     try {
-      await this.#raw.leave();
+      // Others in this page that have joined the same channel stay in it.
+      if (this.#letGo()) await this.#raw.leave();
     } finally {
+      for (const reader of this.#readers) reader.return();
       this.#raw.free();
     }
   }
@@ -93,15 +104,15 @@ function scopeOf(scope) {
  */
 class Messages {
   #raw;
-  #signal;
-  #onLag;
+  #hooks;
+  #stop = new AbortController();
   #missed = 0;
   #turn = Promise.resolve();
 
-  constructor(raw, signal, onLag) {
+  constructor(raw, signal, hooks) {
     this.#raw = raw;
-    this.#signal = signal;
-    this.#onLag = onLag;
+    this.#hooks = hooks;
+    signal?.addEventListener('abort', () => this.#stop.abort(signal.reason), { once: true, signal: this.#stop.signal });
   }
 
   next() {
@@ -130,33 +141,35 @@ class Messages {
   }
 
   async #take() {
-    for (;;) {
-      if (!this.#raw) return { done: true, value: undefined };
-      let next;
-      try {
-        next = await this.#raw.next(this.#signal);
-      } catch (error) {
+    while (this.#raw) {
+      const next = await this.#raw.next(this.#stop.signal).catch((error) => {
+        // Ended meanwhile, and not by the caller's signal.
+        if (!this.#raw) return undefined;
         this.#end();
         throw error;
-      }
+      });
       if (next === undefined) {
         this.#end();
       } else if (Array.isArray(next)) {
         const [count, publisher] = next;
         this.#missed += count;
-        this.#onLag({ count, publisher });
+        this.#hooks.lagged({ count, publisher });
       } else {
         next.missed = this.#missed;
         this.#missed = 0;
         return { done: false, value: next };
       }
     }
+    return { done: true, value: undefined };
   }
 
   #end() {
     const raw = this.#raw;
+    if (!raw) return;
     this.#raw = undefined;
-    raw?.end();
-    raw?.free();
+    raw.end();
+    raw.free();
+    this.#stop.abort();
+    this.#hooks.ended();
   }
 }

@@ -1,4 +1,4 @@
-import { AtollError, bytesOf, kind, milliseconds, signalOf, text, wrong } from './error.js';
+import { AtollError, argumentsOf, bytesOf, kind, milliseconds, signalOf, text, wrong } from './error.js';
 import { Channel } from './channel.js';
 import { TIMEOUT } from './function.js';
 import { borrow } from './keys.js';
@@ -30,6 +30,8 @@ export class Atoll extends EventTarget {
   #giveBack;
   #peers = [];
   #closed = false;
+  /** How often each channel is held, by its id: joined twice, a channel is the same one. */
+  #channels = new Map();
   #listeners = new AbortController();
 
   /** Joins the ring; resolved when the node has its place. */
@@ -113,7 +115,7 @@ export class Atoll extends EventTarget {
   /** Calls what handles a scope at the node that is at a point of the ring, or owns it. */
   async call(point, scope, args = [], options) {
     const within = options?.timeout === undefined ? TIMEOUT : milliseconds(options.timeout, 'timeout');
-    return this.#open().callAddress(text(point, 'a point'), text(scope, 'a scope'), args, within, signalOf(options));
+    return this.#open().callAddress(text(point, 'a point'), text(scope, 'a scope'), argumentsOf(args), within, signalOf(options));
   }
 
   /** Another node, by its id or `@name`: to use what it provides. It may be this one. */
@@ -127,7 +129,13 @@ export class Atoll extends EventTarget {
     const secret = options?.secret === undefined ? undefined : bytesOf(options.secret, 'secret');
     const signed = options?.signed ?? true;
     if (typeof signed !== 'boolean') throw wrong(`signed is true or false, not ${kind(signed)}`);
-    return new Channel(await this.#open().channel(text(name, 'the name of a channel'), secret, signed, signal), name);
+    const raw = await this.#open().channel(text(name, 'the name of a channel'), secret, signed, signal);
+    const [{ id }, held] = [raw, this.#channels];
+    held.set(id, (held.get(id) ?? 0) + 1);
+    return new Channel(raw, name, () => {
+      held.set(id, held.get(id) - 1);
+      return held.get(id) === 0 && held.delete(id);
+    });
   }
 
   /** Stores bytes or a text under their hash, and gives the key to find them by. */

@@ -170,6 +170,24 @@ test('a channel brings what is published to all members, as what it was', async 
   assert(heard.every(([publisher, scope, , missed]) => publisher === sender && scope === 'sports' && missed === 0));
 });
 
+test('a channel that is joined twice is left by each, and what waits for its messages ends', async () => {
+  const ends = await here.evaluate(async () => {
+    const [one, two] = [await node.channel('twice'), await node.channel('twice')];
+    const [ones, twos] = [one.subscribe(), two.subscribe()];
+    const waiting = ones.next();
+    await one.leave();
+    const ended = [(await waiting).done, (await ones.next()).done, one.left];
+    await two.publish('x', 'still here');
+    const { value } = await twos.next();
+    const aborted = two.subscribe('x', { signal: AbortSignal.timeout(50) });
+    const reason = await aborted.next().catch((error) => error.name);
+    const last = twos.next();
+    await two.leave();
+    return [...ended, value.message, reason, (await last).done];
+  });
+  assert.deepEqual(ends, [true, true, true, 'still here', 'TimeoutError', true]);
+});
+
 test('a channel tells who is there, and a private one is for those who know its secret', async () => {
   const secret = 'sixteen or more bytes';
   const seen = await there.evaluate(async (secret) => {
@@ -252,6 +270,10 @@ test('a wrong use is an error with a code', async () => {
       'closed',
     ],
     [() => node.trace('00f3a1b2c4d5'), 'no-such-peer'],
+    [() => node.handle('x', 7), 'wrong-arguments'],
+    [() => node.handle('sea:nearest', () => 1), 'name-taken'],
+    [() => node.call('00f3a1b2c4d5', 'x', 'no array'), 'wrong-arguments'],
+    [() => node.peer(node.id).call('Echo', 'echo', 'no array'), 'wrong-arguments'],
     [() => node.updateFinger(48), 'wrong-arguments'],
   ];
   for (const [run, code] of cases) assert.deepEqual(await fails(here, run), error(code), run.toString());
