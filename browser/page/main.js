@@ -32,6 +32,7 @@ try {
   state('failed', 'Not on the ring.');
   byId('ring-problem').textContent = sentence(error);
   byId('settings').open = true;
+  byId('welcome').hidden = true;
 }
 
 async function join() {
@@ -48,7 +49,6 @@ function run(node) {
   const ring = new Ring(node);
   const view = new RingView(byId('ring'), ring);
   const page = { node, ring, view, peer, choose, showWay };
-  state('member', 'A member of the ring.');
   byId('own-id').textContent = node.id;
   for (const id of ['me', 'figures', 'peer-row']) byId(id).hidden = false;
   enableTabs();
@@ -57,9 +57,13 @@ function run(node) {
   byId('second').href = location.href.split('#')[0] + (network ? `#${new URLSearchParams({ network })}` : '');
   commands(node.id);
 
-  ring.addEventListener('change', () => figures(ring));
+  const isMember = () => state('member', ring.members.size === 1 ? 'Alone on the ring, so far.' : 'A member of the ring.');
+  ring.addEventListener('change', () => {
+    figures(ring);
+    if (ring.status?.phase === 'member') isMember();
+  });
   ring.addEventListener('happened', (event) => news(event.detail));
-  node.addEventListener('join', () => state('member', 'A member of the ring.'));
+  isMember();
   node.addEventListener('isolated', () => state('joining', 'All links are gone. Joining anew…'));
   view.addEventListener('choose', (event) => choose(event.detail));
   // Kept for the back button, the page has left the ring.
@@ -103,7 +107,8 @@ function run(node) {
 
 function state(phase, text) {
   document.body.dataset.phase = phase;
-  byId('state').textContent = text;
+  // Said once: screen readers hear each change.
+  if (byId('state').textContent !== text) byId('state').textContent = text;
 }
 
 function figures(ring) {

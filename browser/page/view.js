@@ -108,6 +108,7 @@ export class RingView extends EventTarget {
     const known = ring.isLarge ? `about ${ring.size} nodes, of which ${members.length} are shown` : `${members.length} nodes`;
     this.svg.setAttribute('aria-label', `The ring: ${known}`);
     this.svg.dataset.members = members.join(' ');
+    this.svg.classList.toggle('crowded', members.length > LABELLED);
   }
 
   #ownedArc() {
