@@ -4,6 +4,7 @@ use crate::record::{Place, Record};
 
 /// What is to be changed on a disk.
 #[derive(Debug)]
+#[allow(dead_code, reason = "there is none that would read it")]
 pub(crate) enum Change {
     Save { number: u64, record: Record },
     Forget { place: Place },
