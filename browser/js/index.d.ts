@@ -414,6 +414,8 @@ export interface Peer {
   services(options?: Timed): Promise<string[]>;
   /** One of its services. Its values are those of now. */
   service<T extends object = any>(name: string, options?: Timed): Promise<Remote<T>>;
+  /** What a service has, as its provider says. */
+  describe(name: string, options?: Timed): Promise<Shape>;
   /** A value of a service, as it is now; without a path, all of them. */
   get<T = any>(service: string, path?: string, options?: Timed): Promise<T>;
   /** Calls a function by its path, such as `deep.x.f`. */
@@ -422,6 +424,29 @@ export interface Peer {
   stream<T = any>(service: string, path: string, args?: unknown[], options?: Timed): AsyncGenerator<T, void, void>;
   /** A value of a service, and each change of it. Who takes long gets the newest. */
   watch<T = any>(service: string, path?: string, options?: Timed): AsyncGenerator<T, void, void>;
+}
+
+/** What an object has. */
+export interface Shape {
+  /** What it is for. */
+  doc?: string;
+  /** By name: one of the three is there. */
+  members?: Record<string, { value?: ValueShape; function?: FunctionShape; object?: Shape }>;
+}
+
+/** A value of an object. */
+export interface ValueShape {
+  doc?: string;
+  kind: 'null' | 'bool' | 'int' | 'float' | 'text' | 'bytes' | 'array' | 'map';
+}
+
+/** A function of an object. */
+export interface FunctionShape {
+  doc?: string;
+  /** The names of its parameters, where the provider says them. */
+  parameters?: string[];
+  /** `any` where the provider does not say. */
+  gives: 'any' | 'value' | 'stream' | 'bytes';
 }
 
 /** Forgets the key that this browser keeps under a name. */

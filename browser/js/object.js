@@ -31,6 +31,12 @@ export class Peer {
     return remote({ node: this.#node, who: this.#who, service: name, within: within(options) }, shape, values, '');
   }
 
+  /** What a service has, as its provider says: values, functions and objects by their names, each with its `doc`. */
+  async describe(name, options) {
+    const [shape] = await this.#node.service(this.#who, text(name, 'the name of a service'), within(options), signalOf(options));
+    return shape;
+  }
+
   /** A value of a service, as it is now. */
   async get(service, path = '', options) {
     return this.#node.get(this.#who, text(service, 'the name of a service'), path, within(options), signalOf(options));

@@ -58,6 +58,15 @@ test('functions go both ways, and come back', async () => {
   assert.deepEqual(said, [42, 42, 'a!!']);
 });
 
+test('a service says what it has', async () => {
+  const shape = await here.evaluate((peer) => node.peer(peer).describe('Echo'), peer);
+  assert.deepEqual(Object.keys(shape.members).sort(), ['a', 'count', 'deep', 'echo', 'twice']);
+  const { a, count, deep, echo } = shape.members;
+  assert.equal(a.value.kind, 'text');
+  assert.deepEqual([echo.function.gives, count.function.gives], ['any', 'stream']);
+  assert.ok(deep.object.members.x.object.members.f.function);
+});
+
 test('an async generator gives its results one by one, and hears when nobody wants more', async () => {
   await there.evaluate(async () => {
     globalThis.ended = new Promise((resolve) => {

@@ -1,6 +1,6 @@
 // What a programmer of TypeScript writes, and what the compiler must refuse.
 
-import { Atoll, AtollError, forget, Id, type Remote } from '../../browser/js/index.js';
+import { Atoll, AtollError, forget, Id, type Remote, type Shape } from '../../browser/js/index.js';
 
 import { explorer } from '../../browser/js/explorer.js';
 import sea, { HashAddress, type Connection } from '../../browser/js/sea.js';
@@ -18,6 +18,8 @@ export async function use(): Promise<void> {
   await node.provide('Echo', { a: 1, echo: (message: string) => message });
   const echo: Remote<Echo> = await node.peer('@alice').service<Echo>('Echo');
   const said: string = await echo.echo('hi');
+  const shape: Shape = await node.peer('@alice').describe('Echo');
+  const parameters: string[] | undefined = shape.members?.echo?.function?.parameters;
   const a: number = echo.a;
   const doubled: number = await echo.deep.x.f(21);
   for await (const at of echo.count(3)) console.log(at + 1);

@@ -171,9 +171,9 @@ pub struct RingView {
     /// Whether the node is a member of the ring; one that joins is not yet.
     pub member: bool,
     /// Its predecessors, the nearest first, at most 2.
-    pub predecessors: Vec<Id>,
+    pub predecessors: Arc<[Id]>,
     /// Its successor list, the nearest first, at most [`MAX_SUCCESSORS`](super::MAX_SUCCESSORS).
-    pub successors: Vec<Id>,
+    pub successors: Arc<[Id]>,
 }
 
 /// The answer to a lookup.
