@@ -7,7 +7,7 @@ use atoll::node::{Claim, NodeEvent, Put};
 use atoll::object::{Object, Peer, Remote, Service, Value};
 use atoll::proto::{Event, StoreError};
 use atoll::record::Key;
-use atoll::{Id, Node, PeerKey};
+use atoll::{Id, Node};
 use atoll_door::ErrorKind;
 use js_sys::{Array, Function, Object as JsObject, Promise, Uint8Array};
 use tokio::sync::broadcast::error::RecvError;
