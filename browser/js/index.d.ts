@@ -153,10 +153,10 @@ export class Atoll extends EventTarget {
    */
   channel(name: string, options?: ChannelOptions): Promise<Channel>;
 
-  /** Stores bytes for `ttl` milliseconds, an hour where nothing is said: under their hash, so they never change. Gives the key. */
+  /** Stores at most 64 KiB for `ttl` milliseconds, an hour where nothing is said: under their hash, so they never change. Gives the key. */
   put(value: Bytes, options?: Stored): Promise<string>;
   /**
-   * Stores bytes under a name of this node's own, in place of what was there: only the holder of this node's key can. Gives the key, which
+   * Stores at most 64 KiB under a name of this node's own, in place of what was there: only the holder of this node's key can. Gives the key, which
    * is always the same: `${node.key}/${name}`.
    */
   putEntry(name: string, value: Bytes, options?: Stored): Promise<string>;

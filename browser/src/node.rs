@@ -7,7 +7,7 @@ use atoll::node::{Claim, NodeEvent, Put};
 use atoll::object::{Object, Peer, Remote, Service, Value};
 use atoll::proto::{Event, StoreError};
 use atoll::record::Key;
-use atoll::{Id, Node, PeerKey};
+use atoll::{Id, Node};
 use atoll_door::ErrorKind;
 use js_sys::{Array, Function, Object as JsObject, Promise, Uint8Array};
 use tokio::sync::broadcast::error::RecvError;
@@ -108,16 +108,16 @@ impl WebNode {
     /// The names of the services that a peer provides.
     pub fn services(&self, peer: String, within: u32, signal: Option<AbortSignal>) -> Promise {
         let peer = self.peer(peer, within);
-        promise(signal, async move { Ok(json::to_js(&peer.services().await?)) })
+        promise(signal, async move { Ok(texts(peer.services().await?)) })
     }
 
     /// The shape of a service of a peer, and all its values: `[shape, values]`.
     pub fn service(&self, peer: String, name: String, within: u32, signal: Option<AbortSignal>) -> Promise {
         let peer = self.peer(peer, within);
         promise(signal, async move {
-            let service = peer.service(&name).await?;
-            let values: Value = service.get("").await?;
-            Ok(Array::of2(&json::to_js(service.shape()), &value::to_js(&values)))
+            let shape: Value = peer.describe(&name).await?;
+            let values: Value = peer.remote(&name).get("").await?;
+            Ok(Array::of2(&value::to_js(&shape), &value::to_js(&values)))
         })
     }
 
@@ -204,13 +204,7 @@ impl WebNode {
     }
 
     /// Joins a channel.
-    pub fn channel(
-        &self,
-        name: String,
-        secret: Option<Vec<u8>>,
-        signed: bool,
-        signal: Option<AbortSignal>,
-    ) -> Promise {
+    pub fn channel(&self, name: String, secret: Option<Vec<u8>>, signed: bool, signal: Option<AbortSignal>) -> Promise {
         let node = self.0.clone();
         let mut options = ChannelOptions::new(name);
         if !signed {
@@ -276,7 +270,7 @@ impl WebNode {
         promise(signal, async move {
             let peer = node.peer(peer).id().await?;
             let way = node.trace(peer).await.map_err(error::lookup)?;
-            Ok(json::to_js(&way))
+            Ok(texts(way.iter().map(Id::to_string)))
         })
     }
 
@@ -367,8 +361,12 @@ pub fn release_function(number: u32) {
 /// The connections of this page: how many it has made, and how many of them are open.
 #[wasm_bindgen]
 pub fn connections() -> Array {
-    let connections = atoll::net::link::web::connections();
+    let connections = atoll::net::link::connections();
     Array::of2(&connections.made.into(), &connections.open.into())
+}
+
+fn texts(texts: impl IntoIterator<Item = String>) -> Array {
+    texts.into_iter().map(JsValue::from).collect()
 }
 
 /// Where a text stands on the ring: an id itself, any other text by its hash.
@@ -400,7 +398,9 @@ fn described(event: &NodeEvent) -> JsObject {
     let fields: &[(&str, JsValue)] = match event {
         NodeEvent::Ring(Event::Joined) => &[("type", "join".into())],
         NodeEvent::Ring(Event::Isolated) => &[("type", "isolated".into())],
-        NodeEvent::Ring(Event::PeerConnected(peer)) => &[("type", "peerconnect".into()), ("peer", peer.to_string().into())],
+        NodeEvent::Ring(Event::PeerConnected(peer)) => {
+            &[("type", "peerconnect".into()), ("peer", peer.to_string().into())]
+        }
         NodeEvent::Ring(Event::PeerDisconnected(peer)) => {
             &[("type", "peerdisconnect".into()), ("peer", peer.to_string().into())]
         }

@@ -15,9 +15,8 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::toolchain::Toolchain;
 
-/// Bytes that a page loads at most for a node, compressed as web servers do. The aim is 650 KiB, which the module kept before it
-/// forwarded channels; it must not grow further meanwhile.
-const MAX_GZIP: usize = 704 * 1024;
+/// Bytes that a page loads at most for a node, compressed as web servers do.
+const MAX_GZIP: usize = 650 * 1024;
 
 /// Builds of Atoll that take more than cargo.
 #[derive(Parser)]

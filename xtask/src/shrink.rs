@@ -31,7 +31,8 @@ pub(crate) fn shrink(module: &Path, package: &Path) -> Result<()> {
         "--enable-reference-types",
         "--enable-sign-ext",
     ];
-    let status = Command::new(&brought).args(["-Oz", MAX_INLINED]).args(features).arg(module).arg("-o").arg(module).status();
+    let status =
+        Command::new(&brought).args(["-Oz", MAX_INLINED]).args(features).arg(module).arg("-o").arg(module).status();
     ensure!(status.context("wasm-opt does not run")?.success(), "wasm-opt failed");
     Ok(())
 }

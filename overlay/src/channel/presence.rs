@@ -86,7 +86,9 @@ impl Members {
         if payload.len() > MAX_MEMBER_DATA + 16 {
             return;
         }
-        let Some(said) = std::str::from_utf8(payload).ok().and_then(|text| serde_json::from_str(text).ok()) else { return };
+        let Some(said) = std::str::from_utf8(payload).ok().and_then(|text| serde_json::from_str(text).ok()) else {
+            return;
+        };
         let mut table = self.table();
         let event = match said {
             Announcement::Gone => table.remove(&from).map(|_| PresenceEvent::Left(from)),

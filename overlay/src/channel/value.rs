@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn every_value_comes_back_as_what_it_was() {
-        let map = BTreeMap::from([("x".to_owned(), Value::from(1.5)), ("b".to_owned(), Bytes::from_static(b"hi").into())]);
+        let map =
+            BTreeMap::from([("x".to_owned(), Value::from(1.5)), ("b".to_owned(), Bytes::from_static(b"hi").into())]);
         let values = [
             Value::Null,
             7.into(),

@@ -105,7 +105,10 @@ mod tests {
     }
 
     fn closed(outputs: &[Output]) -> Vec<LinkId> {
-        outputs.iter().filter_map(|output| if let Output::Close { link } = output { Some(*link) } else { None }).collect()
+        outputs
+            .iter()
+            .filter_map(|output| if let Output::Close { link } = output { Some(*link) } else { None })
+            .collect()
     }
 
     #[test]

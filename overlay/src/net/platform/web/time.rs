@@ -10,12 +10,12 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::small_map::SmallMap;
 use futures::future::{Either, select};
 use js_sys::{Function, Reflect};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_time::Instant;
-use crate::small_map::SmallMap;
 
 /// The longest time that is asked of the browser, which takes some 24 days. What lasts longer is asked for again.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
