@@ -75,10 +75,12 @@ async function main() {
   for (const page of pages.splice(2)) await page.close();
 
   const one = await open(browser, url);
-  const sizes = await one.evaluate((signalling, joins) => joinAndLeave(signalling, joins), signalling, JOINS);
-  const settled = sizes[Math.floor(JOINS / 5)];
-  say({ name: `${kind}: memory of the module after ${JOINS} joins and leaves`, value: sizes.at(-1) / 2 ** 20, unit: 'MiB' });
-  say({ name: `${kind}: that to its memory after ${JOINS / 5}`, value: sizes.at(-1) / settled, unit: 'times', at_most: 1.1 });
+  const visits = await one.evaluate((signalling, joins) => joinAndLeave(signalling, joins), signalling, JOINS);
+  const [settled, last] = [visits[Math.floor(JOINS / 5)], visits.at(-1)];
+  say({ name: `${kind}: memory of the module after ${JOINS} joins and leaves`, value: last.bytes / 2 ** 20, unit: 'MiB' });
+  say({ name: `${kind}: that to its memory after ${JOINS / 5}`, value: last.bytes / settled.bytes, unit: 'times', at_most: 1.1 });
+  say({ name: `${kind}: connections made for a join`, value: last.made / JOINS, unit: 'connections' });
+  say({ name: `${kind}: connections left open by ${JOINS} joins and leaves`, value: last.open, unit: 'connections', at_most: 4 });
 }
 
 try {

@@ -18,9 +18,11 @@ use serde_json::value::RawValue;
 pub(crate) use self::exec::Exec;
 pub(crate) use self::provide::run as provide;
 use self::via::{Place, with};
-use crate::args::{CallArgs, DoorArgs, GetArgs, NodeArgs, ServicesArgs};
+use crate::UsageError;
+use crate::args::{CallArgs, DoorArgs, GetArgs, NodeArgs, ServicesArgs, WatchArgs};
 use crate::output::Output;
 use crate::stop::Interrupted;
+use crate::values::Whom;
 
 /// A call that went wrong: its kind decides how the program ends.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +72,12 @@ pub(crate) async fn services(args: &ServicesArgs, node: &NodeArgs, output: Outpu
 }
 
 pub(crate) async fn get(args: &GetArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
-    let place = Place::parse(&args.peer, &args.what);
+    let Some(what) = &args.what else {
+        let key = args.from.parse().map_err(|why| usage(format!("{why}; of a peer, name the service as well")))?;
+        return crate::store::get(&key, args.output.as_deref(), node, output).await;
+    };
+    let peer: Whom = args.from.parse().map_err(|why: String| usage(why))?;
+    let place = Place::parse(&peer, what);
     with(&args.door, node, output, async |via| show(&via.get(&place).await?, output)).await
 }
 
@@ -94,7 +101,7 @@ pub(crate) async fn call(args: &CallArgs, node: &NodeArgs, output: Output) -> an
     })
 }
 
-pub(crate) async fn watch(args: &GetArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
+pub(crate) async fn watch(args: &WatchArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
     let place = Place::parse(&args.peer, &args.what);
     let watched = with(&args.door, node, output, async |via| via.watch(&place, &mut |value| show(value, output)).await);
     match watched.await {
@@ -102,6 +109,10 @@ pub(crate) async fn watch(args: &GetArgs, node: &NodeArgs, output: Output) -> an
         Err(error) if error.is::<Interrupted>() => Ok(()),
         watched => watched,
     }
+}
+
+fn usage(why: String) -> UsageError {
+    UsageError(why.into())
 }
 
 /// One value a line: text as it is to people, JSON to programs.
@@ -133,7 +144,7 @@ fn value(json: &str) -> Result<atoll::object::Value, Failed> {
 }
 
 /// Writes a value; functions in it can only be seen.
-fn json(value: &atoll::object::Value) -> Result<Box<RawValue>, Failed> {
+pub(crate) fn json(value: &atoll::object::Value) -> Result<Box<RawValue>, Failed> {
     let mut count = 0;
     let json = body::encode(value, &mut |_| {
         count += 1;

@@ -10,6 +10,7 @@ mod random;
 mod run;
 mod scenario;
 mod shrink;
+mod store;
 
 use std::path::PathBuf;
 use std::sync::Mutex;

@@ -86,13 +86,19 @@ impl Search<'_> {
             size /= 2;
         }
         for at in 0..self.best.faults.len() {
-            if let Fault::Kill { count, .. } | Fault::Lookups { count, .. } | Fault::Messages { count, .. } =
+            if let Fault::Kill { count, .. }
+            | Fault::Lookups { count, .. }
+            | Fault::Messages { count, .. }
+            | Fault::Writes { count, .. } =
                 self.best.faults[at]
             {
                 for fewer in 1..count {
                     let mut candidate = self.best.clone();
                     match &mut candidate.faults[at] {
-                        Fault::Kill { count, .. } | Fault::Lookups { count, .. } | Fault::Messages { count, .. } => {
+                        Fault::Kill { count, .. }
+            | Fault::Lookups { count, .. }
+            | Fault::Messages { count, .. }
+            | Fault::Writes { count, .. } => {
                             *count = fewer
                         }
                         _ => {}

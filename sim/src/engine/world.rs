@@ -15,7 +15,8 @@ use prefetch_index::prefetch_index;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
-use super::event::{Event, What};
+use super::event::{Event, FromServer, What};
+use super::frames::Frames;
 use super::happening::{Counts, Fate, Happening, Sabotage, Watch};
 use super::network::{Network, Place};
 use super::server::Server;
@@ -29,10 +30,12 @@ const TICK_BITS: u32 = 6;
 /// The resolution of the virtual clock: what happens within one tick happens at once, in the order in which it was caused.
 pub const TICK: Duration = Duration::from_micros(1 << TICK_BITS);
 
-/// How many events ahead the caches are told of the event itself, how many of its node, and how many of that one's tables.
+/// How many events ahead the caches are told of the frame, how many of its node, how many of that one's tables, and how many of where in
+/// them the way goes on.
 const FARTHEST_AHEAD: usize = 40;
 const FAR_AHEAD: usize = 24;
 const AHEAD: usize = 12;
+const NEARLY: usize = 5;
 
 /// No tick: the node waits for nothing.
 const NEVER: u64 = u64::MAX;
@@ -88,6 +91,7 @@ pub struct World {
     index: BTreeMap<Id, u32>,
     server: Server,
     wheel: Wheel<Event>,
+    frames: Frames,
     tick: u64,
     rng: Pcg32,
     trace: Trace,
@@ -116,6 +120,7 @@ impl World {
             index: BTreeMap::new(),
             server: Server::default(),
             wheel: Wheel::default(),
+            frames: Frames::default(),
             tick: 0,
             rng: Pcg32::seed_from_u64(seed),
             trace: Trace::default(),
@@ -124,6 +129,11 @@ impl World {
             outputs: VecDeque::new(),
             touched: 0,
         }
+    }
+
+    /// Keeps room for so many nodes more.
+    pub fn reserve(&mut self, nodes: usize) {
+        self.nodes.reserve_exact(nodes);
     }
 
     /// A node with this id more, which begins to join. Gives its index.
@@ -173,7 +183,7 @@ impl World {
     /// Bytes that the nodes take, and the events that wait.
     pub fn memory(&self) -> (usize, usize) {
         let node = |node: &Node| size_of::<Node>() - size_of::<Proto>() + node.proto.memory() + node.wires.memory();
-        (self.nodes.iter().map(node).sum(), self.wheel.memory())
+        (self.nodes.iter().map(node).sum(), self.wheel.memory() + self.frames.memory())
     }
 
     /// The generator that all chance in this world comes from.
@@ -270,7 +280,7 @@ impl World {
         self.server.forget(at as u32, self.nodes[at].proto.id());
         for wire in self.nodes[at].wires.take_all() {
             if let Some(notice) = self.network.links_notice {
-                self.later(notice, wire.peer as usize, What::LinkDown { link: wire.peer_link });
+                self.later(notice, wire.peer(), What::LinkDown { link: wire.peer_link });
             }
         }
     }
@@ -322,8 +332,8 @@ impl World {
 
     /// Has the caches fetch what events that come soon will need: see [`Proto::prefetch`].
     fn look_ahead(&self) {
-        if let Some(event) = self.wheel.ahead(FARTHEST_AHEAD) {
-            prefetch_index(from_ref(event), 0);
+        if let Some(Event { what: What::Frame { frame, .. }, .. }) = self.wheel.ahead(FARTHEST_AHEAD) {
+            self.frames.prefetch(*frame);
         }
         if let Some(event) = self.wheel.ahead(FAR_AHEAD) {
             let node = &self.nodes[event.node as usize];
@@ -333,13 +343,23 @@ impl World {
             prefetch_index(from_ref(&node.wake), 0);
             node.proto.prefetch();
         }
-        if let Some(Event { node, what: What::Frame { link, frame, .. } }) = self.wheel.ahead(AHEAD) {
+        if let Some(Event { node, what }) = self.wheel.ahead(AHEAD) {
             let node = &self.nodes[*node as usize];
-            node.wires.prefetch(*link);
-            node.proto.prefetch_tables(*link, frame.header.kind < kind::FIRST_ROUTED);
-            if let Message::Neighbours(neighbours) = &frame.message {
-                prefetch_index(&neighbours.ids, 0);
+            if let What::Frame { kind, link, frame, .. } = what {
+                node.wires.prefetch(*link);
+                node.proto.prefetch_for_frame(*link, *kind);
+                self.frames.prefetch_body(*frame);
+            } else {
+                node.wires.prefetch_all();
+                node.proto.prefetch_for_timeout();
             }
+        }
+        if let Some(Event { node, what: What::Frame { kind: kind::FIRST_ROUTED.., frame, .. } }) =
+            self.wheel.ahead(NEARLY)
+        {
+            let node = &self.nodes[*node as usize];
+            node.wires.prefetch_all();
+            node.proto.prefetch_way(self.frames.target(*frame));
         }
     }
 
@@ -405,19 +425,30 @@ impl World {
         format!("seed {}, at {:?}, {} events\n{lines}", self.seed, self.now(), self.counts.events)
     }
 
-    fn happen(&mut self, event: Event) {
-        let at = event.node as usize;
+    fn happen(&mut self, Event { node, what }: Event) {
+        let at = node as usize;
+        let frame = match &what {
+            What::Frame { frame, .. } => Some(self.frames.take(*frame)),
+            _ => None,
+        };
         if !self.nodes[at].alive {
             return;
         }
-        event.note(self.tick, &mut self.trace);
-        match event.what {
-            What::Frame { group, link, frame } if group == self.nodes[at].group => self.arrive(at, link, frame),
-            What::Frame { .. } => self.counts.lost += 1,
-            What::Signal { from, dial } => self.input(at, Input::Signal { from, dial: *dial }),
-            What::NotDelivered { to } => self.input(at, Input::NotDelivered { to }),
+        self.note_down(node, &what, frame.as_ref());
+        match what {
+            What::Frame { group, link, .. } => match frame.filter(|_| group == self.nodes[at].group) {
+                Some(frame) => self.arrive(at, link, frame),
+                None => self.counts.lost += 1,
+            },
+            What::FromServer(what) => self.input(
+                at,
+                match *what {
+                    FromServer::Signal { from, dial } => Input::Signal { from, dial },
+                    FromServer::NotDelivered { to } => Input::NotDelivered { to },
+                    FromServer::Members { found, members } => Input::Members { found, members },
+                },
+            ),
             What::AskServer => self.introduce(at),
-            What::Members { found, members } => self.input(at, Input::Members { found, members }),
             What::LinkUp { link } => self.open(at, link),
             What::LinkDown { link } => {
                 self.nodes[at].wires.remove(link);
@@ -425,6 +456,30 @@ impl World {
             }
             What::Wake => self.wake(at),
         }
+    }
+
+    /// Writes an event down in the trace.
+    fn note_down(&mut self, node: u32, what: &What, frame: Option<&Frame>) {
+        let about = match what {
+            What::Frame { link, .. } => {
+                if let Some(Frame { header, .. }) = frame {
+                    self.trace.note(header.dst.number() << 16 | u64::from(header.kind) << 8 | u64::from(header.ttl));
+                    self.trace.note(header.src.number() << 16 | u64::from(link.0 & 0xffff));
+                }
+                0
+            }
+            What::FromServer(what) => match &**what {
+                FromServer::Signal { from, .. } => from.number() << 8 | 1,
+                FromServer::NotDelivered { to } => to.number() << 8 | 2,
+                FromServer::Members { members, .. } => members.first().map_or(0, |id| id.number()) << 8 | 4,
+            },
+            What::AskServer => 3,
+            What::LinkUp { link } => u64::from(link.0) << 8 | 5,
+            What::LinkDown { link } => u64::from(link.0) << 8 | 6,
+            What::Wake => 7,
+        };
+        self.trace.note(self.tick);
+        self.trace.note(about << 32 ^ u64::from(node));
     }
 
     /// A frame came over a link. One that goes on is forwarded as the driver of a native node does: by its header alone.
@@ -489,6 +544,8 @@ impl World {
                 }
                 Output::Channel { channel, event } => self.note(Happening::Channel { node: at, channel, event }),
                 Output::Event(event) => self.on_event(at, event),
+                // No node here has a disk.
+                Output::Save { .. } | Output::Forget { .. } => {}
             }
         }
         let node = &mut self.nodes[at];
@@ -542,7 +599,7 @@ impl World {
             },
         }
         let Some(&mut wire) = self.nodes[at].wires.get_mut(link) else { return };
-        let peer = wire.peer as usize;
+        let peer = wire.peer();
         self.counts.frames += 1;
         if self.loses() {
             self.counts.lost += 1;
@@ -562,8 +619,9 @@ impl World {
             arrival = arrival.max(wire.last_arrival);
             wire.last_arrival = arrival;
         }
-        let what = What::Frame { group: self.nodes[at].group, link: wire.peer_link, frame };
-        self.wheel.push(arrival, Event { node: wire.peer, what });
+        let (group, kind) = (self.nodes[at].group, frame.header.kind);
+        let what = What::Frame { group, kind, link: wire.peer_link, frame: self.frames.put(frame) };
+        self.wheel.push(arrival, Event { node: peer as u32, what });
     }
 
     fn reachable(&self, a: usize, b: usize) -> bool {

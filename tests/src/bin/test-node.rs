@@ -1,4 +1,5 @@
-//! A process that tests can kill: `test-node server PORT` is a signalling server, `test-node node URL` a node that takes commands,
+//! A process that tests can kill: `test-node server PORT` is a signalling server, `test-node server PORT FOLDER` one with that page,
+//! `test-node node URL` a node that takes commands,
 //! `test-node node URL LINKS FINGERS` one with so many links and own fingers at most, `test-node leaf URL` one that only visits.
 //!
 //! Nodes echo what is dialled to them, and provide [`atoll_tests::echo_object`] as `Echo`.
@@ -23,7 +24,7 @@ use atoll::object::CallError;
 use atoll::proto::Config;
 use atoll::wire::Role;
 use atoll::{Id, Node};
-use atoll_signalling::{Server, Settings};
+use atoll_signalling::{PageSource, Server, Settings};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::oneshot;
@@ -46,7 +47,8 @@ async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["server", port] => serve(port.parse()?).await,
+        ["server", port] => serve(port.parse()?, PageSource::Off).await,
+        ["server", port, page] => serve(port.parse()?, PageSource::Folder(page.into())).await,
         ["node", url] => node(url, Config::default()).await,
         ["node", url, links, fingers] => {
             let mut config = Config::with_links(links.parse()?);
@@ -58,7 +60,7 @@ async fn main() -> anyhow::Result<()> {
             config.role = Role::Leaf;
             node(url, config).await
         }
-        _ => bail!("usage: test-node server PORT | node URL [LINKS FINGERS] | leaf URL"),
+        _ => bail!("usage: test-node server PORT [FOLDER] | node URL [LINKS FINGERS] | leaf URL"),
     }
 }
 
@@ -66,8 +68,8 @@ fn say(value: Value) {
     println!("{value}");
 }
 
-async fn serve(port: u16) -> anyhow::Result<()> {
-    let mut settings = Settings { listen: (Ipv4Addr::LOCALHOST, port).into(), ..Settings::default() };
+async fn serve(port: u16, page: PageSource) -> anyhow::Result<()> {
+    let mut settings = Settings { listen: (Ipv4Addr::LOCALHOST, port).into(), page, ..Settings::default() };
     settings.dht = true;
     settings.limits.connections_per_address = 1000;
     let server = Server::bind(settings).await?;

@@ -170,6 +170,19 @@ async fn churn(report: &mut Report, rates: &str) -> anyhow::Result<()> {
 }
 
 /// Random scenarios with the invariants checked after every event: as many as a nightly run has.
+/// Records in a ring of 1,000 nodes with sessions of ten minutes.
+pub(super) async fn store(report: &mut Report) -> anyhow::Result<()> {
+    let run = simulate(report, "store --nodes 1000 --records 10000 --look-at 1h --jobs 1").await?;
+    let name = "1,000 nodes, sessions of 10 min: of 10,000 records readable after 1 h";
+    let figure = Figure::new(name, run.number("readable")?, "%").exactly(100.0);
+    report.add(run.with(figure).with_number("at_first_%", run.number("at-first")?));
+    let name = "the same: values copied / each lost replica once";
+    let figure = Figure::new(name, run.number("copied-over-least")?, "x").at_most(5.0);
+    let figure = run.with(figure).with_number("copied_B_a_node_and_second", run.number("copied")?);
+    report.add(figure.with_number("all_frames_B", run.number("all-frames")?));
+    Ok(())
+}
+
 async fn check(report: &mut Report) -> anyhow::Result<()> {
     let outcome = sim(report, &format!("check --seeds {CHECKED}")).await?;
     let number = |what: &str| outcome.0[what].as_f64().with_context(|| format!("sim check did not say its {what}"));

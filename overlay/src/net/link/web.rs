@@ -5,6 +5,7 @@
 
 mod carry;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -127,6 +128,25 @@ impl OpeningWire for WebOpening {
     }
 }
 
+/// Connections of a page, of all its nodes together. Browsers allow some 500 at once, and a closed one may count until its memory is
+/// reclaimed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Since the page was loaded.
+    pub made: u32,
+    /// Of them those that are not closed.
+    pub open: u32,
+}
+
+thread_local! {
+    static CONNECTIONS: RefCell<Connections> = RefCell::default();
+}
+
+/// The connections of this page so far.
+pub fn connections() -> Connections {
+    CONNECTIONS.with_borrow(|connections| *connections)
+}
+
 /// The browser's connection and its two channels, in the order of [`Channel::ALL`].
 struct Connection {
     peer: RtcPeerConnection,
@@ -141,6 +161,10 @@ impl Connection {
             configuration.set_ice_transport_policy(RtcIceTransportPolicy::Relay);
         }
         let peer = RtcPeerConnection::new_with_configuration(&configuration).map_err(system)?;
+        CONNECTIONS.with_borrow_mut(|connections| {
+            connections.made += 1;
+            connections.open += 1;
+        });
         let channels = Channel::ALL.map(|channel| {
             let init = RtcDataChannelInit::new();
             init.set_negotiated(true);
@@ -177,6 +201,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // Closed already, this does nothing.
         self.peer.close();
+        CONNECTIONS.with_borrow_mut(|connections| connections.open -= 1);
     }
 }
 
