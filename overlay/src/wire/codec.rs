@@ -241,8 +241,8 @@ mod tests {
     fn view() -> impl Strategy<Value = RingView> {
         (any::<bool>(), ids(2), ids(MAX_SUCCESSORS)).prop_map(|(member, predecessors, successors)| RingView {
             member,
-            predecessors,
-            successors,
+            predecessors: predecessors.into(),
+            successors: successors.into(),
         })
     }
 
