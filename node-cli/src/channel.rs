@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use atoll::Node;
 use atoll::channel::{Channel, ChannelMessage, ChannelOptions, Subscription};
+use atoll::object::Value;
 use atoll_signalling::Settings;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -13,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use crate::args::{BenchChannelArgs, ChannelArgs, NodeArgs, PubArgs, SubArgs};
 use crate::join::Visit;
 use crate::listen::Door;
+use crate::objects;
 use crate::output::Output;
 use crate::secrets;
 
@@ -88,7 +90,7 @@ async fn print(mut messages: Subscription, count: Option<u64>, output: Output) -
     while count.is_none_or(|count| printed < count) {
         match messages.recv().await.context("the node has left the channel")? {
             Ok(message) => {
-                output.line(String::from_utf8_lossy(&message.payload), &object(&message))?;
+                output.line(shown(&message), &object(&message))?;
                 printed += 1;
             }
             Err(lagged) => output.event(
@@ -100,7 +102,22 @@ async fn print(mut messages: Subscription, count: Option<u64>, output: Output) -
     Ok(())
 }
 
-/// A message for programs: its payload as text, where it is text, otherwise as hexadecimal digits.
+/// A message for people.
+fn shown(message: &ChannelMessage) -> String {
+    match message.value() {
+        Value::Text(text) => text,
+        Value::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        value => json_of(&value).to_string(),
+    }
+}
+
+/// A value in the JSON of the daemon's lines, in which bytes have a form as well.
+fn json_of(value: &Value) -> serde_json::Value {
+    let json = objects::json(value).ok();
+    json.and_then(|json| serde_json::from_str(json.get()).ok()).unwrap_or_default()
+}
+
+/// A message for programs: its payload as text, where it is text, a value as JSON, otherwise as hexadecimal digits.
 fn object(message: &ChannelMessage) -> serde_json::Value {
     let mut object = json!({
         "event": "message",
@@ -109,9 +126,10 @@ fn object(message: &ChannelMessage) -> serde_json::Value {
         "scope": message.scope,
         "sent_us": message.sent,
     });
-    match std::str::from_utf8(&message.payload) {
-        Ok(text) => object["text"] = text.into(),
-        Err(_) => object["hex"] = atoll::key::hex(&message.payload).into(),
+    match message.value() {
+        Value::Text(text) => object["text"] = text.into(),
+        Value::Bytes(bytes) => object["hex"] = atoll::key::hex(&bytes).into(),
+        value => object["value"] = json_of(&value),
     }
     object
 }

@@ -97,6 +97,8 @@ async fn tell(mut happenings: mpsc::Receiver<Happening>, output: Output) {
 pub(crate) struct Door {
     /// The URL that nodes on this machine take.
     pub(crate) url: Url,
+    /// The page that it shows to browsers of this machine, if it has one.
+    pub(crate) page: Option<Url>,
     handle: ServerHandle,
     serving: JoinHandle<()>,
 }
@@ -111,8 +113,9 @@ impl Door {
             address.set_ip(loopback);
         }
         let url = Url::parse(&format!("ws://{address}"))?;
+        let page = server.page_url().map(|_| Url::parse(&format!("http://{address}"))).transpose()?;
         let handle = server.handle();
-        Ok(Door { url, handle, serving: tokio::spawn(server.serve()) })
+        Ok(Door { url, page, handle, serving: tokio::spawn(server.serve()) })
     }
 
     /// Tells the nodes that are connected, and stops.

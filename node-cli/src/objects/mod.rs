@@ -144,7 +144,7 @@ fn value(json: &str) -> Result<atoll::object::Value, Failed> {
 }
 
 /// Writes a value; functions in it can only be seen.
-fn json(value: &atoll::object::Value) -> Result<Box<RawValue>, Failed> {
+pub(crate) fn json(value: &atoll::object::Value) -> Result<Box<RawValue>, Failed> {
     let mut count = 0;
     let json = body::encode(value, &mut |_| {
         count += 1;

@@ -190,8 +190,8 @@ impl Node {
         let _ = self.inner.commands.try_send(Command::Close { reply: oneshot::channel().0 });
     }
 
-    /// Tells the node that the machine's network has changed, or is back: it tries its signalling servers at once. What links it
-    /// lost it finds out by itself, within seconds.
+    /// Tells the node that the machine's network has changed, or is back: it tries its signalling servers at once, and gives up those of
+    /// its links that show no sign of life within a second. That the machine has slept it notices by itself.
     pub fn network_changed(&self) {
         // One that is too busy for this has a network.
         let _ = self.inner.commands.try_send(Command::NetworkChanged);

@@ -1,6 +1,5 @@
 //! Names in the ring: claimed, renewed, released, and looked up.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::net::platform::{self, JoinHandle};
 use crate::object::{Names, Resolved};
 use crate::proto::StoreError;
 use crate::record::{Key, Record, RecordError, Seconds, check_claim_name};
+use crate::small_map::SmallMap;
 use crate::wire::StoreRefusal;
 
 /// How long a claim lives that is not renewed: so long the name of a node that was killed stays its own. It is renewed three times as often.
@@ -141,7 +141,7 @@ struct Shared {
     commands: mpsc::WeakSender<Command>,
     events: broadcast::Sender<NodeEvent>,
     /// The names that are held; nothing while one is being claimed.
-    tasks: Mutex<BTreeMap<String, Option<JoinHandle<()>>>>,
+    tasks: Mutex<SmallMap<String, Option<JoinHandle<()>>>>,
     /// Those that live as long as the node.
     kept: Mutex<Vec<Claim>>,
     closing: watch::Sender<bool>,
@@ -212,7 +212,7 @@ impl Book {
 
     /// Releases all names.
     pub(super) async fn close(&self) {
-        let tasks: Vec<_> = lock(&self.shared.tasks).values_mut().filter_map(Option::take).collect();
+        let tasks: Vec<_> = lock(&self.shared.tasks).iter_mut().filter_map(|(_, task)| task.take()).collect();
         self.let_go();
         let _ = platform::timeout(RELEASE_WITHIN, join_all(tasks)).await;
     }

@@ -121,6 +121,9 @@ pub enum Input {
     WantDirect(Id),
     /// The session is idle again: the direct link may go.
     ReleaseDirect(Id),
+    /// The machine has slept, or its network has changed: links that were good may be no more. Each peer gets a second to show a sign of
+    /// life.
+    NetworkChanged,
     /// Leave the ring properly: tell the neighbours, close the links.
     Leave,
 }

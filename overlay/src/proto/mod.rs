@@ -178,6 +178,7 @@ impl Proto {
                 self.want(peer, Purpose::Direct, links::Route::Ring(None), now);
             }
             Input::ReleaseDirect(peer) => self.release_direct(peer, now),
+            Input::NetworkChanged => self.probe_all(now),
             Input::Leave => {
                 self.hand_over(now);
                 self.leave();

@@ -148,10 +148,10 @@ impl Store {
             ("at-first", "%", 3),
             ("lost", "", 0),
             ("replicas", "a record", 2),
-            ("copied", "bytes a node and second", 1),
-            ("least", "bytes a node and second", 1),
+            ("copied", "B/s a node", 1),
+            ("least", "B/s a node", 1),
             ("copied-over-least", "", 2),
-            ("all-frames", "bytes a node and second, each hop", 1),
+            ("all-frames", "B/s a node", 1),
         ]);
         let mut series = Vec::new();
         for (looks, traffic) in measured {
@@ -429,7 +429,11 @@ impl<'a> Crowd<'a> {
         let soonest = |next: &[Time; 2]| (0..2).map(|what| (next[what], what)).min();
         while let Some((at, what)) = self.next.as_ref().and_then(soonest).filter(|(at, _)| *at < end) {
             self.run_until(at);
-            if what == 0 { self.depart() } else { self.arrive() }
+            if what == 0 {
+                self.depart()
+            } else {
+                self.arrive()
+            }
             let again = self.after(departures);
             if let Some(next) = &mut self.next {
                 next[what] = again;

@@ -9,7 +9,6 @@ mod frames;
 mod outputs;
 mod setup;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +28,7 @@ use crate::node::{Counters, NodeEvent, NodeStatus, PeerInfo};
 use crate::proto::{Answer, Finger, Input, LinkId, Membership, Proto, Time, Token};
 use crate::record::{Key, Record};
 use crate::signalling::Status;
+use crate::small_map::SmallMap;
 use crate::wire::{ChannelId, Published};
 
 /// Frames of all links that wait for the driver, at most.
@@ -42,6 +42,10 @@ const SETUP_EVENTS: usize = 256;
 
 /// How long [`Command::Close`] waits for the farewells to leave.
 const FAREWELL: Duration = Duration::from_millis(500);
+
+/// A timer that comes so late says that the machine has slept, or that the browser had frozen the page. Nobody could be heard meanwhile, so
+/// silence proves nothing.
+const OVERSLEPT: Duration = Duration::from_secs(4);
 
 /// What a node asks of its driver.
 pub(crate) enum Command {
@@ -122,12 +126,12 @@ pub(crate) struct Driver {
     inbox: mpsc::Receiver<LinkEvent>,
     setup_in: mpsc::Sender<Event>,
     setup: mpsc::Receiver<Event>,
-    attempts: BTreeMap<LinkId, Attempt>,
-    links: BTreeMap<LinkId, OpenLink>,
-    vias: BTreeMap<Id, KnownVia>,
+    attempts: SmallMap<LinkId, Attempt>,
+    links: SmallMap<LinkId, OpenLink>,
+    vias: SmallMap<Id, KnownVia>,
     /// Whoever reads what comes on a channel.
-    hubs: BTreeMap<ChannelId, Arc<Hub>>,
-    replies: BTreeMap<Token, oneshot::Sender<Answer>>,
+    hubs: SmallMap<ChannelId, Arc<Hub>>,
+    replies: SmallMap<Token, oneshot::Sender<Answer>>,
     next_token: u64,
     counters: Counters,
     status_due: Option<Instant>,
@@ -163,11 +167,11 @@ impl Driver {
             inbox,
             setup_in,
             setup,
-            attempts: BTreeMap::new(),
-            links: BTreeMap::new(),
-            vias: BTreeMap::new(),
-            hubs: BTreeMap::new(),
-            replies: BTreeMap::new(),
+            attempts: SmallMap::new(),
+            links: SmallMap::new(),
+            vias: SmallMap::new(),
+            hubs: SmallMap::new(),
+            replies: SmallMap::new(),
             next_token: 0,
             counters: Counters::default(),
             status_due: None,
@@ -205,6 +209,9 @@ impl Driver {
                 saved = saved(&mut self.disk) => self.on_saved(saved),
                 event = self.signalling.next() => if let Some(event) = event { self.on_signalling(event) },
                 () = platform::sleep_until(timeout) => {
+                    if timeout.elapsed() > OVERSLEPT {
+                        self.network_changed();
+                    }
                     let now = self.now();
                     self.proto.handle_timeout(now);
                 }
@@ -292,14 +299,17 @@ impl Driver {
             }
             Command::WantDirect(peer) => self.input(Input::WantDirect(peer)),
             Command::ReleaseDirect(peer) => self.input(Input::ReleaseDirect(peer)),
-            Command::NetworkChanged => {
-                let _ = self.server.network_changed();
-            }
+            Command::NetworkChanged => self.network_changed(),
             Command::Close { reply } => {
                 self.input(Input::Leave);
                 self.closed = Some(reply);
             }
         }
+    }
+
+    fn network_changed(&mut self) {
+        let _ = self.server.network_changed();
+        self.input(Input::NetworkChanged);
     }
 
     /// The protocol answers every request, within the limits of its lookups.
@@ -404,10 +414,10 @@ impl Driver {
         for hub in self.hubs.values() {
             hub.close();
         }
-        for attempt in std::mem::take(&mut self.attempts).into_values() {
+        for (_, attempt) in std::mem::take(&mut self.attempts) {
             attempt.task.abort();
         }
-        for open in std::mem::take(&mut self.links).into_values() {
+        for (_, open) in std::mem::take(&mut self.links) {
             open.sender.close();
             self.leaving.push(open.sender);
         }

@@ -58,10 +58,10 @@ impl Proto {
                 let place = Place { point: header.dst, slot };
                 let held = self.store.as_ref().and_then(|store| store.table.get(place, seconds(now)));
                 match held.map(|held| held.record.clone()) {
-                Some(record) if self.may_answer(origin, record.cost(), now) => Some(Outcome::Found(record)),
-                Some(_) => Some(Outcome::Refused(StoreRefusal::Busy)),
-                None => Some(Outcome::Absent),
-            }
+                    Some(record) if self.may_answer(origin, record.cost(), now) => Some(Outcome::Found(record)),
+                    Some(_) => Some(Outcome::Refused(StoreRefusal::Busy)),
+                    None => Some(Outcome::Absent),
+                }
             }
             Ask::Put(record) => self.on_put(origin, request.request, header.dst, record, now),
         };

@@ -32,7 +32,9 @@ pub enum DiskError {
     #[error("{0} is used by another node; give each node a store of its own")]
     InUse(PathBuf),
     /// The file is damaged.
-    #[error("{0} is damaged ({1}); move it away to begin with an empty store: the ring still has what other nodes keep")]
+    #[error(
+        "{0} is damaged ({1}); move it away to begin with an empty store: the ring still has what other nodes keep"
+    )]
     Damaged(PathBuf, String),
 }
 
@@ -109,7 +111,10 @@ impl Disk {
 
     /// Writes what is left, and gives the file free.
     pub(crate) async fn close(mut self) {
-        while self.busy && self.saved().await.is_ok() {}
+        while self.busy && matches!(self.done.recv().await, Some(Ok(_))) {
+            self.busy = false;
+            self.hand_over();
+        }
         self.batches = None;
         while self.done.recv().await.is_some() {}
     }

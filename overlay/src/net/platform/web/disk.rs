@@ -2,8 +2,9 @@
 
 use crate::record::{Place, Record};
 
-/// What is to be changed on a disk.
+/// What is to be changed on a disk: nobody looks at it.
 #[derive(Debug)]
+#[expect(dead_code, reason = "there is no disk to carry it out")]
 pub(crate) enum Change {
     Save { number: u64, record: Record },
     Forget { place: Place },
