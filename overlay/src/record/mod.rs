@@ -15,7 +15,7 @@ pub mod file;
 mod key;
 mod order;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::time::Duration;
 

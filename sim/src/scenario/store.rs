@@ -148,10 +148,10 @@ impl Store {
             ("at-first", "%", 3),
             ("lost", "", 0),
             ("replicas", "a record", 2),
-            ("copied", "bytes a node and second", 1),
-            ("least", "bytes a node and second", 1),
+            ("copied", "B/s a node", 1),
+            ("least", "B/s a node", 1),
             ("copied-over-least", "", 2),
-            ("all-frames", "bytes a node and second, each hop", 1),
+            ("all-frames", "B/s a node", 1),
         ]);
         let mut series = Vec::new();
         for (looks, traffic) in measured {

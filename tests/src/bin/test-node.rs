@@ -10,6 +10,8 @@
 //! - `trace PEER`: the nodes on the way to a peer, the peer last; null where no way is found.
 //! - `reach SECONDS PEER…`: dials every peer until each has echoed; says who did not.
 //! - `call PEER`: calls the `Echo` of a peer, and says what it said.
+//! - `put TEXT`: stores a value, and says its key, or why not.
+//! - `get SECONDS KEY…`: reads values again and again until they are all there; says which are missing when the time is over.
 //! - `stream PEER`: sends numbered bytes to a peer and checks what it echoes, until `stop`, which says how it went.
 //! - `slow-stream PEER`: the same, so slowly that the session gets no link of its own.
 
@@ -22,6 +24,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use atoll::object::CallError;
 use atoll::proto::Config;
+use atoll::record::Key;
 use atoll::wire::Role;
 use atoll::{Id, Node};
 use atoll_signalling::{PageSource, Server, Settings};
@@ -97,6 +100,13 @@ async fn node(url: &str, config: Config) -> anyhow::Result<()> {
                 Ok(said) => json!({ "said": said }),
                 Err(error) => json!({ "error": error.to_string() }),
             }),
+            ["put", text] => say(match node.put(text.to_owned(), Duration::from_secs(3600)).await {
+                Ok(put) => json!({ "key": put.key.to_string(), "copies": put.copies }),
+                Err(error) => json!({ "error": error.to_string() }),
+            }),
+            ["get", seconds, ref keys @ ..] => {
+                say(json!({ "missing": read(&node, Duration::from_secs(seconds.parse()?), keys).await? }));
+            }
             [verb @ ("stream" | "slow-stream"), peer] => {
                 let tick = if verb == "stream" { TICK } else { SLOW_TICK };
                 let stop = Arc::new(AtomicBool::new(false));
@@ -128,6 +138,21 @@ async fn call(node: &Node, peer: &str) -> Result<String, CallError> {
 }
 
 /// Dials all peers at once, each again and again.
+/// The keys under which nothing was found in time.
+async fn read(node: &Node, within: Duration, keys: &[&str]) -> anyhow::Result<Vec<String>> {
+    let until = Instant::now() + within;
+    let mut missing: Vec<Key> = keys.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
+    loop {
+        let found = futures::future::join_all(missing.iter().map(|key| node.get(key))).await;
+        let mut found = found.iter().map(|found| matches!(found, Ok(Some(_))));
+        missing.retain(|_| !found.next().expect("one for each"));
+        if missing.is_empty() || Instant::now() >= until {
+            return Ok(missing.iter().map(Key::to_string).collect());
+        }
+        tokio::time::sleep(TRY / 10).await;
+    }
+}
+
 async fn reach(node: &Node, limit: Duration, peers: &[&str]) -> anyhow::Result<Value> {
     let start = Instant::now();
     let mut tasks = Vec::new();

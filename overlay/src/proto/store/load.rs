@@ -13,7 +13,7 @@ const CHECKS: Rate = Rate { a_second: 256, at_once: 2048 };
 
 /// Bytes sent a second in answer to frames that came over one link from a node behind it, on average, and at once: such a frame
 /// may name a source that never asked. Neighbours are answered over their own link, and as they like.
-const ANSWERS: Rate = Rate { a_second: 1 << 20, at_once: 8 << 20 };
+const ANSWERS: Rate = Rate { a_second: 8 << 20, at_once: 64 << 20 };
 
 /// Misdeeds of a neighbour within [`REMEMBERED`] that it is dropped for: records of its own that do not prove themselves; and each hundredth
 /// of those that were too many.
@@ -161,10 +161,10 @@ impl Proto {
         }
     }
 
-    /// Whether a node may be among those that keep the same arcs as this one: it stands no further off than so many nodes could.
+    /// Whether a node may be among those that keep the same arcs as this one: it stands no further off than these could.
     /// 48 bits do not keep an attacker from standing there; but it has to.
     pub(super) fn is_plausible(&self, src: Id) -> bool {
-        /// A stretch of so many times the length that a set of replicas has on average holds fewer nodes than one in a chance of some billions.
+        /// The arcs of so many neighbours are as many times as long as on average less than once in a billion.
         const SLACK: f64 = 8.0;
         let size = self.estimated_size();
         if size <= self.ring.successors.len() as f64 + 1.0 {

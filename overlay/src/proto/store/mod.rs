@@ -22,6 +22,8 @@ mod repair;
 mod request;
 mod table;
 mod take_over;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::time::Duration;

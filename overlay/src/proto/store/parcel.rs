@@ -35,6 +35,9 @@ const MAX_TRIES: u32 = 4;
 const FIRST_WINDOW: u32 = 8;
 const MAX_WINDOW: u32 = 64;
 
+/// Of those over one link so many times fewer, but one in any case: the queue of a link has room for one.
+const LINKS_OF_WINDOW: usize = 8;
+
 /// What a node sends and gets in parts.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Parcels {
@@ -153,41 +156,49 @@ impl Proto {
         self.send_waiting_parcels(now);
     }
 
-    /// Sends as many parcels as may be on their way.
+    /// Sends as many parcels as may be on their way, and as may share their first hop.
     fn send_waiting_parcels(&mut self, now: Time) {
-        loop {
-            let Some(store) = self.store.as_mut() else { return };
-            let parcels = &mut store.parcels;
-            let under_way = parcels.sent.iter().filter(|sent| sent.tries > 0).count();
-            if under_way >= parcels.window as usize {
+        let Some(store) = self.store.as_ref() else { return };
+        let window = store.parcels.window as usize;
+        let a_link = (window / LINKS_OF_WINDOW).max(1);
+        let (under_way, waiting): (Vec<&Sent>, Vec<&Sent>) = store.parcels.sent.iter().partition(|sent| sent.tries > 0);
+        let mut links: Vec<Option<LinkId>> = under_way.into_iter().map(|sent| sent.tried.last().copied()).collect();
+        let waiting: Vec<u32> = waiting.into_iter().map(|sent| sent.number).collect();
+        for number in waiting {
+            if links.len() >= window {
                 return;
             }
-            let Some(next) = parcels.sent.iter().find(|sent| sent.tries == 0) else { return };
-            let number = next.number;
-            self.send_parts(number, now);
+            let Some((_, hop)) = self.first_hop_of(number) else { continue };
+            let link = if let Hop::Forward(link) = hop { Some(link) } else { None };
+            if link.is_none() || links.iter().filter(|other| **other == link).count() < a_link {
+                self.send_parts(number, now);
+                links.push(link);
+            }
         }
+    }
+
+    /// The next first hop of a parcel, and the header that goes with it.
+    fn first_hop_of(&self, number: u32) -> Option<(Header, Hop)> {
+        let sent = self.store.as_ref()?.parcels.sent.iter().find(|sent| sent.number == number)?;
+        let (to, via) = sent.to;
+        let mut header = self.header(kind::PARCEL, to, via, sent.flags);
+        let hop = self.first_hop(&mut header, &sent.tried);
+        Some((header, hop))
     }
 
     /// Sends what is missing of a parcel.
     fn send_parts(&mut self, number: u32, now: Time) {
-        let Some(store) = self.store.as_mut() else { return };
-        let Some(sent) = store.parcels.sent.iter_mut().find(|sent| sent.number == number) else { return };
+        let Some((header, hop)) = self.first_hop_of(number) else { return };
+        let Some(sent) = self.sent_parcel(number) else { return };
         (sent.since, sent.due) = (now, now.after(RESEND_AFTER * (1 << sent.tries)));
         sent.tries += 1;
-        let (to, via) = sent.to;
-        let (flags, of, parts, have, body) = (sent.flags, sent.of, sent.parts(), sent.have, sent.body.clone());
-        let mut tried = std::mem::take(&mut sent.tried);
-        let mut header = self.header(kind::PARCEL, to, via, flags);
-        let hop = self.first_hop(&mut header, &tried);
         if let Hop::Forward(link) = hop {
-            if tried.contains(&link) {
-                tried.clear();
+            if sent.tried.contains(&link) {
+                sent.tried.clear();
             }
-            tried.push(link);
+            sent.tried.push(link);
         }
-        if let Some(sent) = self.sent_parcel(number) {
-            sent.tried = tried;
-        }
+        let (of, parts, have, body) = (sent.of, sent.parts(), sent.have, sent.body.clone());
         for part in (0..parts).filter(|part| have & 1 << part == 0) {
             let from = usize::from(part) * PART_BYTES;
             let bytes = body.slice(from..body.len().min(from + PART_BYTES));

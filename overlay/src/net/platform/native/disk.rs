@@ -109,7 +109,10 @@ impl Disk {
 
     /// Writes what is left, and gives the file free.
     pub(crate) async fn close(mut self) {
-        while self.busy && self.saved().await.is_ok() {}
+        while self.busy && matches!(self.done.recv().await, Some(Ok(_))) {
+            self.busy = false;
+            self.hand_over();
+        }
         self.batches = None;
         while self.done.recv().await.is_some() {}
     }
