@@ -32,8 +32,14 @@ pub(crate) fn shrink(module: &Path, package: &Path) -> Result<()> {
         "--enable-reference-types",
         "--enable-sign-ext",
     ];
-    let status =
-        Command::new(&brought).arg("-Oz").args(UNCOMPRESSIBLE).args(features).arg(module).arg("-o").arg(module).status();
+    let status = Command::new(&brought)
+        .arg("-Oz")
+        .args(UNCOMPRESSIBLE)
+        .args(features)
+        .arg(module)
+        .arg("-o")
+        .arg(module)
+        .status();
     ensure!(status.context("wasm-opt does not run")?.success(), "wasm-opt failed");
     Ok(())
 }
