@@ -130,12 +130,9 @@ export class Atoll extends EventTarget {
     const signed = options?.signed ?? true;
     if (typeof signed !== 'boolean') throw wrong(`signed is true or false, not ${kind(signed)}`);
     const raw = await this.#open().channel(text(name, 'the name of a channel'), secret, signed, signal);
-    const [{ id }, held] = [raw, this.#channels];
-    held.set(id, (held.get(id) ?? 0) + 1);
-    return new Channel(raw, name, () => {
-      held.set(id, held.get(id) - 1);
-      return held.get(id) === 0 && held.delete(id);
-    });
+    const { id } = raw;
+    this.#channels.set(id, (this.#channels.get(id) ?? 0) + 1);
+    return new Channel(raw, name, () => this.#letGo(id));
   }
 
   /** Stores bytes or a text under their hash, and gives the key to find them by. */
@@ -223,6 +220,14 @@ export class Atoll extends EventTarget {
     });
     // A page that was frozen may have been given up by its peers.
     on('resume', () => this.#raw.networkChanged(), globalThis.document);
+  }
+
+  /** One that had joined a channel leaves it: whether it was the last. */
+  #letGo(channel) {
+    const left = this.#channels.get(channel) - 1;
+    if (left > 0) this.#channels.set(channel, left);
+    else this.#channels.delete(channel);
+    return left === 0;
   }
 
   /** The fastest of some frames to a node and back, `undefined` if none came: what is slower waited for something else. */
