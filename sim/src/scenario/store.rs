@@ -210,6 +210,8 @@ struct Crowd<'a> {
     /// Bytes of frames about replicas.
     frames: Arc<AtomicU64>,
     departures: usize,
+    /// Bytes of replicas that were lost with them: each is to be copied once.
+    least: f64,
     node_seconds: f64,
     /// Bytes copied by nodes that are gone.
     copied_by_dead: u64,
@@ -248,6 +250,7 @@ impl<'a> Crowd<'a> {
             tokens: 0,
             frames,
             departures: 0,
+            least: 0.0,
             node_seconds: 0.0,
             copied_by_dead: 0,
             looks,
@@ -381,10 +384,6 @@ impl<'a> Crowd<'a> {
                 return;
             }
             let (copied, frames) = ((self.copied() - before) as f64, self.frames.load(Ordering::Relaxed) as f64);
-            let replicas = self.recipe.configs()[0].replicas as f64;
-            let least = self.records.len() as f64 * self.store.bytes as f64 * replicas
-                / self.store.session.as_secs_f64()
-                / self.nodes as f64;
             let (kept, lost) = self.kept();
             self.ask_all(READS, false, run);
             self.looks.push(Look {
@@ -398,7 +397,7 @@ impl<'a> Crowd<'a> {
                 kept,
                 copied: copied / self.node_seconds,
                 frames: frames / self.node_seconds,
-                least,
+                least: self.least / self.node_seconds,
             });
         }
     }
@@ -452,6 +451,8 @@ impl<'a> Crowd<'a> {
         if self.alive.len() < 3 {
             return;
         }
+        let replicas = self.recipe.configs()[0].replicas * self.records.len();
+        self.least += (replicas * self.store.bytes) as f64 / self.alive.len() as f64;
         let at = self.rng.random_range(0..self.alive.len());
         let node = self.alive.swap_remove(at);
         self.copied_by_dead += self.world.nodes[node].proto.store_stats().copied_bytes;
