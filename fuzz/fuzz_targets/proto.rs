@@ -364,7 +364,7 @@ fn ids(input: &mut Unstructured<'_>, most: usize) -> Result<Vec<Id>> {
 }
 
 fn view(input: &mut Unstructured<'_>) -> Result<RingView> {
-    Ok(RingView { member: input.ratio(7, 8)?, predecessors: ids(input, 2)?, successors: ids(input, 10)? })
+    Ok(RingView { member: input.ratio(7, 8)?, predecessors: ids(input, 2)?.into(), successors: ids(input, 10)?.into() })
 }
 
 fn dial(input: &mut Unstructured<'_>) -> Result<Dial> {

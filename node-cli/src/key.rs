@@ -33,7 +33,10 @@ pub(crate) fn run(verb: &KeyVerb, node: &NodeArgs, output: Output) -> anyhow::Re
 }
 
 fn file<'a>(args: &'a KeyFileArgs, node: &'a NodeArgs) -> anyhow::Result<&'a Path> {
-    args.file.as_deref().or(node.key.as_deref()).context(UsageError(Cow::Borrowed("name the key file, after the verb or with --key")))
+    args.file
+        .as_deref()
+        .or(node.key.as_deref())
+        .context(UsageError(Cow::Borrowed("name the key file, after the verb or with --key")))
 }
 
 fn show(path: &Path, identity: &Identity, output: Output) -> anyhow::Result<()> {

@@ -26,7 +26,8 @@ use crate::values::StoreKey;
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 /// Without the key of a node nobody could write the entry again.
-const NEEDS_KEY: UsageError = UsageError(Cow::Borrowed("what is stored under a name is a node's own: name its key file with --key"));
+const NEEDS_KEY: UsageError =
+    UsageError(Cow::Borrowed("what is stored under a name is a node's own: name its key file with --key"));
 
 pub(crate) async fn put(args: &PutArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
     if args.name.is_some() && node.key.is_none() {
@@ -37,7 +38,8 @@ pub(crate) async fn put(args: &PutArgs, node: &NodeArgs, output: Output) -> anyh
     (&mut from).take(MAX_VALUE as u64 + 1).read_to_end(&mut head).await.context("cannot read what is to be stored")?;
     let is_file = head.len() > MAX_VALUE;
     if is_file && args.name.is_some() {
-        let why = format!("under a name fit {MAX_VALUE} bytes; put the file without --name, and its key under the name");
+        let why =
+            format!("under a name fit {MAX_VALUE} bytes; put the file without --name, and its key under the name");
         return Err(failed(ErrorKind::TooLarge, why).into());
     }
     Visit::run(node, None, async |visit: &Visit| {
@@ -47,9 +49,12 @@ pub(crate) async fn put(args: &PutArgs, node: &NodeArgs, output: Output) -> anyh
             let put = visit.node.put_file_with(whole, args.ttl, |bytes| progress.show(bytes)).await;
             progress.clear();
             let put = put.map_err(file_failed)?;
-            return output.line(put.key, &json!({
-                "key": put.key.to_string(), "bytes": put.bytes, "values": put.values, "copies": put.copies,
-            }));
+            return output.line(
+                put.key,
+                &json!({
+                    "key": put.key.to_string(), "bytes": put.bytes, "values": put.values, "copies": put.copies,
+                }),
+            );
         }
         let bytes = head.len();
         let put = match &args.name {
@@ -68,7 +73,10 @@ pub(crate) async fn rm(args: &RmArgs, node: &NodeArgs, output: Output) -> anyhow
     }
     Visit::run(node, None, async |visit: &Visit| {
         let Put { key, copies, .. } = visit.node.delete(&args.name).await.map_err(store_failed)?;
-        output.event(format_args!("deleted {key}"), &json!({ "event": "deleted", "key": key.to_string(), "copies": copies }));
+        output.event(
+            format_args!("deleted {key}"),
+            &json!({ "event": "deleted", "key": key.to_string(), "copies": copies }),
+        );
         Ok(())
     })
     .await

@@ -139,7 +139,8 @@ impl FromStr for StoreKey {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WANTED: &str = "a key is what put printed: 64 hexadecimal digits, file: and such, or KEY/NAME; or @name/NAME";
+        const WANTED: &str =
+            "a key is what put printed: 64 hexadecimal digits, file: and such, or KEY/NAME; or @name/NAME";
         if let Ok(file) = text.parse() {
             return Ok(StoreKey::File(file));
         }
@@ -167,7 +168,9 @@ pub(crate) fn ttl(text: &str) -> Result<Duration, String> {
     };
     let seconds = number.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
     match seconds.map(Duration::from_secs) {
-        Some(ttl) if ttl > MAX_TTL => Err(format!("a record lives for {} h at most; put it again in time", MAX_TTL.as_secs() / 3600)),
+        Some(ttl) if ttl > MAX_TTL => {
+            Err(format!("a record lives for {} h at most; put it again in time", MAX_TTL.as_secs() / 3600))
+        }
         Some(ttl) if !ttl.is_zero() => Ok(ttl),
         _ => Err("write a time: 90s, 10min or 24h".to_owned()),
     }

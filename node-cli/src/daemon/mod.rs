@@ -40,7 +40,8 @@ pub(crate) async fn run(args: &DaemonArgs, node_args: &NodeArgs, output: Output)
     tokio::pin!(stop);
     let path = match &args.socket {
         Some(path) => path.clone(),
-        None => unix::default_path().context(UsageError(Cow::Borrowed("there is no place for the socket; name one with --socket")))?,
+        None => unix::default_path()
+            .context(UsageError(Cow::Borrowed("there is no place for the socket; name one with --socket")))?,
     };
     // Another daemon, or a busy port, is told before anybody is troubled.
     let door = unix::Door::open(&path)?;

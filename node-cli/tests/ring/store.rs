@@ -19,7 +19,10 @@ fn what_one_visitor_stores_another_reads_and_a_file_comes_back_whole() {
     let file = place.file("file", &content);
     let put = run(&format!("put {file} --ttl 10min --json{at}")).json();
     let key = text(&put[0]["key"]);
-    assert_eq!((key.starts_with("file:"), &put[0]["bytes"], &put[0]["copies"]), (true, &content.len().into(), &4.into()));
+    assert_eq!(
+        (key.starts_with("file:"), &put[0]["bytes"], &put[0]["copies"]),
+        (true, &content.len().into(), &4.into())
+    );
     assert!(run(&format!("get {key}{at}")).text() == content, "the file on standard output is another");
     let copy = place.path("copy");
     assert_eq!(run(&format!("get {key} -o {copy}{at}")).text(), "");
@@ -77,8 +80,11 @@ fn what_cannot_be_stored_or_read_is_told_in_one_line() {
 #[test]
 fn records_on_disks_are_there_when_all_nodes_were_killed_and_come_back() {
     let place = Place::new();
-    let words = |number: usize| format!("--key {} --store {}", place.path(&format!("key{number}")), place.path(&format!("store{number}")));
-    (0..3).for_each(|number| drop(run(&format!("key create {}", place.path(&format!("key{number}")))).text().to_owned()));
+    let words = |number: usize| {
+        format!("--key {} --store {}", place.path(&format!("key{number}")), place.path(&format!("store{number}")))
+    };
+    (0..3)
+        .for_each(|number| drop(run(&format!("key create {}", place.path(&format!("key{number}")))).text().to_owned()));
     let start = || {
         let door = Listening::start(&format!("--door 0 {}", words(0)));
         let rest = [1, 2].map(|number| Listening::start(&format!("{}{}", words(number), door.at)));

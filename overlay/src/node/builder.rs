@@ -14,12 +14,12 @@ use crate::key::Identity;
 use crate::net::driver::{COMMANDS, Driver, Parts};
 use crate::net::link::hello::{HelloSettings, Versions};
 use crate::net::link::{LinkError, LinkSettings};
+#[cfg(not(target_family = "wasm"))]
+use crate::net::platform::DiskError;
 use crate::net::platform::{self, Instant};
 use crate::net::session::{SessionError, Sessions, Settings};
 use crate::net::signal::{ConfigError, SignallingClient, SignallingConfig, SignallingTiming};
 use crate::object::{Limits, Objects};
-#[cfg(not(target_family = "wasm"))]
-use crate::net::platform::DiskError;
 use crate::proto::{Config, Event, Proto, Quotas, Time};
 use crate::wire::Role;
 

@@ -100,7 +100,9 @@ impl Node {
         platform::spawn(async move {
             let mut schedule = Schedule::new(ttl, dropped, closing);
             while schedule.next().await {
-                let (Ok(record), Some(commands)) = (record(&identity, now().after(ttl)), commands.upgrade()) else { break };
+                let (Ok(record), Some(commands)) = (record(&identity, now().after(ttl)), commands.upgrade()) else {
+                    break;
+                };
                 let written = self::put(&commands, record).await;
                 schedule.wrote(written.is_ok());
                 match written {

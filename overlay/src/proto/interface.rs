@@ -197,7 +197,7 @@ pub enum Output {
         /// One more than the number before.
         number: u64,
         /// The record.
-        record: Record,
+        record: Box<Record>,
     },
     /// Remove the record in this place from the disk. Nobody waits for it.
     Forget {
@@ -236,4 +236,15 @@ pub enum Event {
     },
     /// The node has left.
     Left,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every frame is moved as an output: a large variant would slow them all.
+    #[test]
+    fn an_output_is_little_larger_than_the_frame_in_it() {
+        assert!(size_of::<Output>() <= size_of::<Frame>() + 16, "{} bytes", size_of::<Output>());
+    }
 }

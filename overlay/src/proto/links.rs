@@ -424,3 +424,60 @@ impl Links {
         start..if before < 7 { start + step } else { range.end }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg32;
+
+    use super::*;
+
+    #[test]
+    fn whatever_is_done_to_the_table_everybody_is_found_where_they_stand() {
+        const ME: Id = Id::new(500);
+        for seed in 0..50 {
+            let mut rng = Pcg32::seed_from_u64(seed);
+            let mut links = Links::new(ME, 12);
+            // The last id is also what stands for a free place.
+            let id =
+                |rng: &mut Pcg32| [Id::MAX, Id::new(rng.random_range(0..1000))][usize::from(rng.random_bool(0.95))];
+            // Who is led to by each link, and with which place.
+            let mut led_to: Vec<(LinkId, Vec<Id>)> = Vec::new();
+            for _ in 0..300 {
+                let peer = id(&mut rng);
+                match rng.random_range(0..3) {
+                    0 if !links.is_full() && links.to(peer).is_none() && peer != ME => {
+                        let new = |id| Link::new(id, peer, Purpose::Ring, 0, Route::Signalling, Time(0));
+                        led_to.push((links.insert(new), Vec::new()));
+                    }
+                    1 if !led_to.is_empty() => {
+                        let (link, _) = led_to.swap_remove(rng.random_range(0..led_to.len()));
+                        assert!(links.remove(link).is_some() && links.remove(link).is_none());
+                    }
+                    2 if !led_to.is_empty() => {
+                        let at = rng.random_range(0..led_to.len());
+                        let neighbours: Vec<Id> = (0..rng.random_range(0..20)).map(|_| id(&mut rng)).collect();
+                        let (link, led) = &mut led_to[at];
+                        let peer = links.get(*link).expect("it stands").peer;
+                        links.set_reach(*link, &neighbours);
+                        *led = neighbours.into_iter().filter(|&id| id != ME).chain([peer]).collect();
+                        led.sort_unstable();
+                        led.dedup();
+                    }
+                    _ => {}
+                }
+                let mut reach: Vec<Reach> = Vec::new();
+                for (link, led) in &led_to {
+                    reach.extend(led.iter().map(|&id| Reach::new(id, link.place())));
+                    let peer = links.get(*link).expect("it stands").peer;
+                    assert_eq!(links.to(peer).map(|found| found.id), Some(*link), "seed {seed}");
+                }
+                reach.sort_unstable();
+                assert_eq!(links.reach, reach, "seed {seed}");
+                assert_eq!(links.home, links.reach_from(ME), "seed {seed}");
+                assert_eq!(links.len(), led_to.len());
+                assert_eq!(links.to(Id::MAX).is_some(), links.iter().any(|link| link.peer == Id::MAX), "seed {seed}");
+            }
+        }
+    }
+}

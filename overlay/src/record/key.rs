@@ -70,7 +70,9 @@ impl fmt::Display for Key {
 
 /// A text is not a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a key is 64 hexadecimal digits, or a node's key and the name of an entry with a slash between, or @ and a name")]
+#[error(
+    "a key is 64 hexadecimal digits, or a node's key and the name of an entry with a slash between, or @ and a name"
+)]
 pub struct KeyError;
 
 impl FromStr for Key {

@@ -29,7 +29,7 @@ pub use order::Judgement;
 
 use crate::key::{Identity, PeerKey, Purpose, SIGNATURE_BYTES};
 
-/// Bytes in a value at most. What is larger is stored in blocks: see [`file`].
+/// Bytes in a value at most. What is larger is stored in blocks: see [`mod@file`].
 pub const MAX_VALUE: usize = 64 * 1024;
 
 /// Bytes in the name of an entry at most.

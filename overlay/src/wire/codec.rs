@@ -9,10 +9,10 @@ use serde::de::DeserializeOwned;
 use super::channel::check_tree;
 use super::envelope::Envelope;
 use super::message::{Found, Message, Neighbours, RingView, Step, kind};
-use super::store::{check_parcel, check_replicate, check_store, check_stored};
 use super::store::record_bytes;
-use crate::record::Record;
+use super::store::{check_parcel, check_replicate, check_store, check_stored};
 use super::{Header, MAX_ALTERNATIVES, MAX_DESCRIPTION, MAX_FRAME, MAX_NEIGHBOURS, MAX_SUCCESSORS, MAX_TRACE, Trace};
+use crate::record::Record;
 
 /// A frame: a header and a body.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -221,9 +221,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{
-        Ask, ChannelId, Dial, Flags, Head, Join, JoinRefusal, Label, Listed, MAX_HEADS, MAX_LISTED, MAX_PARTS,
-        MAX_PARCEL_PARTS, MAX_PATH, MAX_RANGES, Outcome, PART_BYTES, Parcel, Part, Proof, Published, Purpose, Refusal, Replicate, Role, Store, StoreRefusal,
-        Stored, Terms, Tree, Unreachable, Via,
+        Ask, ChannelId, Dial, Flags, Head, Join, JoinRefusal, Label, Listed, MAX_HEADS, MAX_LISTED, MAX_PARCEL_PARTS,
+        MAX_PARTS, MAX_PATH, MAX_RANGES, Outcome, PART_BYTES, Parcel, Part, Proof, Published, Purpose, Refusal,
+        Replicate, Role, Store, StoreRefusal, Stored, Terms, Tree, Unreachable, Via,
     };
     use super::*;
     use crate::id::Id;

@@ -89,18 +89,15 @@ impl Search<'_> {
             if let Fault::Kill { count, .. }
             | Fault::Lookups { count, .. }
             | Fault::Messages { count, .. }
-            | Fault::Writes { count, .. } =
-                self.best.faults[at]
+            | Fault::Writes { count, .. } = self.best.faults[at]
             {
                 for fewer in 1..count {
                     let mut candidate = self.best.clone();
                     match &mut candidate.faults[at] {
                         Fault::Kill { count, .. }
-            | Fault::Lookups { count, .. }
-            | Fault::Messages { count, .. }
-            | Fault::Writes { count, .. } => {
-                            *count = fewer
-                        }
+                        | Fault::Lookups { count, .. }
+                        | Fault::Messages { count, .. }
+                        | Fault::Writes { count, .. } => *count = fewer,
                         _ => {}
                     }
                     if self.take_if_fails(candidate) {

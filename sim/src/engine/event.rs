@@ -4,7 +4,9 @@
 
 use atoll::id::Id;
 use atoll::proto::LinkId;
-use atoll::wire::Dial;
+use atoll::wire::{Dial, Frame};
+
+use super::trace::Trace;
 
 /// What is still to happen to a node.
 #[derive(Debug)]
@@ -25,6 +27,32 @@ pub(super) enum What {
         link: LinkId,
     },
     Wake,
+}
+
+impl What {
+    /// Writes the event down in the trace: that it happens to this node, and the frame where it is one.
+    pub(super) fn note(&self, tick: u64, node: u32, frame: Option<&Frame>, trace: &mut Trace) {
+        let about = match self {
+            What::Frame { link, .. } => {
+                if let Some(Frame { header, .. }) = frame {
+                    trace.note(header.dst.number() << 16 | u64::from(header.kind) << 8 | u64::from(header.ttl));
+                    trace.note(header.src.number() << 16 | u64::from(link.0 & 0xffff));
+                }
+                0
+            }
+            What::FromServer(what) => match &**what {
+                FromServer::Signal { from, .. } => from.number() << 8 | 1,
+                FromServer::NotDelivered { to } => to.number() << 8 | 2,
+                FromServer::Members { members, .. } => members.first().map_or(0, |id| id.number()) << 8 | 4,
+            },
+            What::AskServer => 3,
+            What::LinkUp { link } => u64::from(link.0) << 8 | 5,
+            What::LinkDown { link } => u64::from(link.0) << 8 | 6,
+            What::Wake => 7,
+        };
+        trace.note(tick);
+        trace.note(about << 32 ^ u64::from(node));
+    }
 }
 
 /// Where a frame stands that is on its way.

@@ -1,9 +1,9 @@
 //! The nodes, the network between them, the signalling server, and the loop that lets them run.
 
+mod ahead;
 mod setup;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use atoll::id::Id;
 use atoll::proto::{Config, Event as RingEvent, Hop, Input, LinkId, Output, Phase, Proto, Time, Token};
 use atoll::wire::{Frame, Message, Role, kind};
 use bytes::Bytes;
-use prefetch_index::prefetch_index;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
@@ -29,13 +28,6 @@ const TICK_BITS: u32 = 6;
 
 /// The resolution of the virtual clock: what happens within one tick happens at once, in the order in which it was caused.
 pub const TICK: Duration = Duration::from_micros(1 << TICK_BITS);
-
-/// How many events ahead the caches are told of the frame, how many of its node, how many of that one's tables, and how many of where in
-/// them the way goes on.
-const FARTHEST_AHEAD: usize = 40;
-const FAR_AHEAD: usize = 24;
-const AHEAD: usize = 12;
-const NEARLY: usize = 5;
 
 /// No tick: the node waits for nothing.
 const NEVER: u64 = u64::MAX;
@@ -140,7 +132,10 @@ impl World {
     pub fn add(&mut self, id: Id, config: impl Into<Arc<Config>>) -> usize {
         let seed = self.rng.random();
         let mut proto = Proto::new(id, config, seed, self.now());
-        proto.swap_outputs(&mut self.outputs);
+        // The node's own queue is given up: a million of them would be half a gigabyte.
+        let mut first = VecDeque::new();
+        proto.swap_outputs(&mut first);
+        self.outputs.append(&mut first);
         let at = self.nodes.len();
         let slow = self.network.slow_nodes > 0.0 && self.rng.random_bool(self.network.slow_nodes);
         self.some_are_slow |= slow;
@@ -330,39 +325,6 @@ impl World {
         true
     }
 
-    /// Has the caches fetch what events that come soon will need: see [`Proto::prefetch`].
-    fn look_ahead(&self) {
-        if let Some(Event { what: What::Frame { frame, .. }, .. }) = self.wheel.ahead(FARTHEST_AHEAD) {
-            self.frames.prefetch(*frame);
-        }
-        if let Some(event) = self.wheel.ahead(FAR_AHEAD) {
-            let node = &self.nodes[event.node as usize];
-            prefetch_index(from_ref(&node.alive), 0);
-            prefetch_index(from_ref(&node.place), 0);
-            prefetch_index(from_ref(&node.wires), 0);
-            prefetch_index(from_ref(&node.wake), 0);
-            node.proto.prefetch();
-        }
-        if let Some(Event { node, what }) = self.wheel.ahead(AHEAD) {
-            let node = &self.nodes[*node as usize];
-            if let What::Frame { kind, link, frame, .. } = what {
-                node.wires.prefetch(*link);
-                node.proto.prefetch_for_frame(*link, *kind);
-                self.frames.prefetch_body(*frame);
-            } else {
-                node.wires.prefetch_all();
-                node.proto.prefetch_for_timeout();
-            }
-        }
-        if let Some(Event { node, what: What::Frame { kind: kind::FIRST_ROUTED.., frame, .. } }) =
-            self.wheel.ahead(NEARLY)
-        {
-            let node = &self.nodes[*node as usize];
-            node.wires.prefetch_all();
-            node.proto.prefetch_way(self.frames.target(*frame));
-        }
-    }
-
     /// Whether any member's neighbours have changed since this was asked last.
     pub fn take_ring_changed(&mut self) -> bool {
         std::mem::take(&mut self.ring_changed)
@@ -434,7 +396,7 @@ impl World {
         if !self.nodes[at].alive {
             return;
         }
-        self.note_down(node, &what, frame.as_ref());
+        what.note(self.tick, node, frame.as_ref(), &mut self.trace);
         match what {
             What::Frame { group, link, .. } => match frame.filter(|_| group == self.nodes[at].group) {
                 Some(frame) => self.arrive(at, link, frame),
@@ -456,30 +418,6 @@ impl World {
             }
             What::Wake => self.wake(at),
         }
-    }
-
-    /// Writes an event down in the trace.
-    fn note_down(&mut self, node: u32, what: &What, frame: Option<&Frame>) {
-        let about = match what {
-            What::Frame { link, .. } => {
-                if let Some(Frame { header, .. }) = frame {
-                    self.trace.note(header.dst.number() << 16 | u64::from(header.kind) << 8 | u64::from(header.ttl));
-                    self.trace.note(header.src.number() << 16 | u64::from(link.0 & 0xffff));
-                }
-                0
-            }
-            What::FromServer(what) => match &**what {
-                FromServer::Signal { from, .. } => from.number() << 8 | 1,
-                FromServer::NotDelivered { to } => to.number() << 8 | 2,
-                FromServer::Members { members, .. } => members.first().map_or(0, |id| id.number()) << 8 | 4,
-            },
-            What::AskServer => 3,
-            What::LinkUp { link } => u64::from(link.0) << 8 | 5,
-            What::LinkDown { link } => u64::from(link.0) << 8 | 6,
-            What::Wake => 7,
-        };
-        self.trace.note(self.tick);
-        self.trace.note(about << 32 ^ u64::from(node));
     }
 
     /// A frame came over a link. One that goes on is forwarded as the driver of a native node does: by its header alone.

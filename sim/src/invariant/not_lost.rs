@@ -40,9 +40,10 @@ impl Acknowledged {
     pub fn check(&self, world: &World) -> Result<(), Broken> {
         match self.0.values().find(|record| !is_kept(world, record)) {
             None => Ok(()),
-            Some(record) => {
-                Err(Broken::new(NAME, format!("no living node keeps {} any more, though one that did lives", record.key())))
-            }
+            Some(record) => Err(Broken::new(
+                NAME,
+                format!("no living node keeps {} any more, though one that did lives", record.key()),
+            )),
         }
     }
 

@@ -19,7 +19,8 @@ pub fn check(record: &Record, answer: Option<&Answer>) -> Result<(), Broken> {
     match answer {
         Some(Answer::Get(Ok(Some(found)))) if **found == *record => Ok(()),
         other => {
-            let what = format!("number {} of {} was acknowledged, then read: {other:?}", record.sequence(), record.key());
+            let what =
+                format!("number {} of {} was acknowledged, then read: {other:?}", record.sequence(), record.key());
             Err(Broken::new(NAME, what))
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Stoica et al., "Chord", IEEE/ACM Transactions on Networking 11 (2003), section V-C. A hop to a dead contact is a time-out: the
 //! node that tried it goes on to its next best contact. The path counts live hops, the last one to the owner included. Time-outs are as
-//! the paper counts them, "the number of failed nodes encountered by the lookup": a dead node that two of the nodes on the way would try
-//! counts once, for the node that asks leads the lookup itself in the paper, and knows by then.
+//! the paper counts them, failed nodes that the lookup meets: one that two of the nodes on the way would try counts once, for in the
+//! paper the node that asks leads the lookup itself, and knows by then.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -429,7 +429,11 @@ impl<'a> Crowd<'a> {
         let soonest = |next: &[Time; 2]| (0..2).map(|what| (next[what], what)).min();
         while let Some((at, what)) = self.next.as_ref().and_then(soonest).filter(|(at, _)| *at < end) {
             self.run_until(at);
-            if what == 0 { self.depart() } else { self.arrive() }
+            if what == 0 {
+                self.depart()
+            } else {
+                self.arrive()
+            }
             let again = self.after(departures);
             if let Some(next) = &mut self.next {
                 next[what] = again;

@@ -87,7 +87,8 @@ async fn records(report: &mut Report, nodes: &[Node]) -> anyhow::Result<()> {
     }
     let numbers = RECORDS..RECORDS + MANY_RECORDS;
     let begun = Instant::now();
-    let put = |number: u32| async move { anyhow::Ok(nodes[number as usize % NODES].put(value(number), TTL).await?.key) };
+    let put =
+        |number: u32| async move { anyhow::Ok(nodes[number as usize % NODES].put(value(number), TTL).await?.key) };
     let keys: Vec<Key> =
         futures::stream::iter(numbers).map(put).buffer_unordered(AT_ONCE).try_collect().await.context("put")?;
     let puts_a_second = f64::from(MANY_RECORDS) / begun.elapsed().as_secs_f64();
@@ -196,8 +197,7 @@ async fn while_a_third_is_killed(report: &mut Report) -> anyhow::Result<()> {
     let keys: Vec<String> = wrote.iter().flat_map(|wrote| wrote.keys.iter().cloned()).collect();
     let refused: u32 = wrote.iter().map(|wrote| wrote.refused).sum();
     let left = Duration::from_secs_f64(COMPLETE_WITHIN).saturating_sub(killed.elapsed());
-    let missing =
-        futures::future::try_join_all(nodes.iter().map(|node| node.read(keys.clone(), left))).await?;
+    let missing = futures::future::try_join_all(nodes.iter().map(|node| node.read(keys.clone(), left))).await?;
     let missing: usize = missing.iter().sum();
     let name = format!("kill -9 of {KILLED} of {PROCESSES}: acknowledged records missing at survivors after 10 s");
     let figure = Figure::new(name, missing as f64, "records").exactly(0.0);

@@ -105,7 +105,7 @@ impl Driver {
                         hub.deliver(event);
                     }
                 }
-                Output::Save { number, record } => self.change_disk(Change::Save { number, record }),
+                Output::Save { number, record } => self.change_disk(Change::Save { number, record: *record }),
                 Output::Forget { place } => self.change_disk(Change::Forget { place }),
                 Output::Event(event) => self.on_ring_event(event),
             }

@@ -308,7 +308,7 @@ impl Proto {
         let store = self.open_store(now);
         let number = store.disk.as_mut().map(Disk::next);
         if let Some(number) = number {
-            self.outputs.push_back(Output::Save { number, record: record.clone() });
+            self.outputs.push_back(Output::Save { number, record: Box::new(record.clone()) });
         }
         self.open_store(now).table.insert(place, record, copied, number.unwrap_or(0), now);
         number

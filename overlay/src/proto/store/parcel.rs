@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use rand::RngExt;
 
+use super::Store;
 use crate::id::Id;
 use crate::proto::{Hop, LinkId, Proto, Time};
 use crate::wire::{Flags, Frame, Header, MAX_PARCEL_PARTS, Message, PART_BYTES, Parcel, kind};
@@ -65,6 +66,8 @@ struct Sent {
     to: (Id, Option<Id>),
     flags: Flags,
     of: u8,
+    /// Which request of the application it carries.
+    request: Option<u32>,
     body: Bytes,
     /// A bit for each part that arrived.
     have: u8,
@@ -77,6 +80,12 @@ struct Sent {
 }
 
 impl Sent {
+    fn new(to: (Id, Option<Id>), of: u8, body: Bytes, now: Time) -> Self {
+        let (number, have, tries) = (0, 0, 0);
+        let (flags, request, tried) = Default::default();
+        Sent { number, to, flags, of, request, body, have, tried, tries, since: now, due: now }
+    }
+
     fn parts(&self) -> u8 {
         self.body.len().div_ceil(PART_BYTES) as u8
     }
@@ -118,6 +127,11 @@ impl Parcels {
             + pieces.map(Bytes::len).sum::<usize>()
     }
 
+    /// A request is over: what is still to be sent of it goes.
+    pub(super) fn end_request(&mut self, request: u32) {
+        self.sent.retain(|sent| sent.request != Some(request));
+    }
+
     fn lost(&mut self, sent: Time, now: Time) {
         if sent >= self.halved {
             (self.window, self.arrived, self.halved) = ((self.window / 2).max(1), 0, now);
@@ -129,30 +143,36 @@ impl Proto {
     /// Sends a message of the store, in parts where it is larger than a frame.
     pub(super) fn send_store(&mut self, to: Id, via: Option<Id>, message: Message, now: Time) {
         match message.beyond_a_frame().filter(|_| to != self.me) {
-            Some(body) => self.send_parcel((to, via), Flags::default(), message.kind(), body, &[], now),
+            Some(body) => self.send_parcel(Sent::new((to, via), message.kind(), body, now), now),
             None => self.send_to(to, via, Flags::default(), message, now),
         }
     }
 
-    /// Sends a message in parts, by another first hop than those that were tried.
-    pub(super) fn send_parcel(
+    /// Sends a request of the application in parts, by another first hop than those that were tried; unless it is still being sent.
+    pub(super) fn send_request_in_parts(
         &mut self,
-        to: (Id, Option<Id>),
+        request: u32,
+        point: Id,
         flags: Flags,
-        of: u8,
         body: Bytes,
         tried: &[LinkId],
         now: Time,
     ) {
+        let under_way = |store: &Store| store.parcels.sent.iter().any(|sent| sent.request == Some(request));
+        if !self.store.as_deref().is_some_and(under_way) {
+            let sent = Sent::new((point, None), kind::STORE, body, now);
+            self.send_parcel(Sent { flags, request: Some(request), tried: tried.to_vec(), ..sent }, now);
+        }
+    }
+
+    fn send_parcel(&mut self, sent: Sent, now: Time) {
         let number = self.rng.random();
         let store = self.open_store(now);
-        if store.parcels.sent.len() >= MAX_SENT || body.len() > PART_BYTES * usize::from(MAX_PARCEL_PARTS) {
+        if store.parcels.sent.len() >= MAX_SENT || sent.body.len() > PART_BYTES * usize::from(MAX_PARCEL_PARTS) {
             store.stats.parcels_lost += 1;
             return;
         }
-        let (tried, due) = (tried.to_vec(), now.after(RESEND_AFTER));
-        let (have, tries) = (0, 0);
-        store.parcels.sent.push_back(Sent { number, to, flags, of, body, have, tried, tries, since: now, due });
+        store.parcels.sent.push_back(Sent { number, ..sent });
         self.send_waiting_parcels(now);
     }
 

@@ -106,14 +106,7 @@ impl Proto {
     }
 
     /// What `src` keeps of an arc: it gets what it lacks, and is asked for what this node lacks.
-    pub(super) fn on_list(
-        &mut self,
-        origin: Origin,
-        (from, to): (Id, Id),
-        entries: &[Listed],
-        room: bool,
-        now: Time,
-    ) {
+    pub(super) fn on_list(&mut self, origin: Origin, (from, to): (Id, Id), entries: &[Listed], room: bool, now: Time) {
         let src = origin.src;
         let config = std::sync::Arc::clone(&self.config);
         let Some(store) = self.store.as_ref() else { return };
@@ -183,7 +176,8 @@ impl Proto {
         owned: Option<(Id, Id)>,
         now: Time,
     ) {
-        let asked = self.store.as_ref().is_some_and(|store| store.offered.iter().any(|&(number, ..)| number == request));
+        let asked =
+            self.store.as_ref().is_some_and(|store| store.offered.iter().any(|&(number, ..)| number == request));
         if !asked && !self.is_plausible(origin.src) {
             self.open_store(now).stats.implausible += 1;
             return;

@@ -127,7 +127,7 @@ impl Proto {
         }
         match message.beyond_a_frame().filter(|_| hop != Hop::Deliver) {
             Some(body) => {
-                self.send_parcel((place.point, None), Self::key_flags(false), kind::STORE, body, &avoid, now);
+                self.send_request_in_parts(request, place.point, Self::key_flags(false), body, &avoid, now);
             }
             None => self.start(hop, Frame { header, message }, now),
         }
@@ -142,6 +142,7 @@ impl Proto {
             let Some(at) = store.requests.iter().position(|entry| entry.request == request) else { continue };
             if store.requests[at].until <= now {
                 let entry = store.requests.swap_remove(at);
+                store.parcels.end_request(request);
                 self.fail_request(entry.token, &entry.what, StoreError::TimedOut);
             } else {
                 store.requests[at].next_try = now.after(TRY_TIMEOUT);
@@ -173,6 +174,7 @@ impl Proto {
             }
         };
         let entry = store.requests.swap_remove(at);
+        store.parcels.end_request(entry.request);
         self.outputs.push_back(Output::Answer { token: entry.token, answer });
         self.set_store_timer();
     }

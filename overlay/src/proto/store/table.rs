@@ -281,7 +281,11 @@ mod tests {
         let quotas = Quotas { records: 4, records_per_arc: 4, ..Quotas::default() };
         let at = |point| Place { point: Id::new(point), slot: [0; 16] };
         table.insert(at(4), record("b"), false, 0, Time(0));
-        assert_eq!(table.check_room(at(3), &record("a"), &quotas), Err(StoreRefusal::WriterFull), "a quarter is not for values");
+        assert_eq!(
+            table.check_room(at(3), &record("a"), &quotas),
+            Err(StoreRefusal::WriterFull),
+            "a quarter is not for values"
+        );
         assert_eq!(table.check_room(at(2), &record("a"), &quotas), Ok(()));
         let tiny = Quotas { bytes: table.bytes(), ..Quotas::default() };
         assert_eq!(table.check_room(at(3), &record("a"), &tiny), Err(StoreRefusal::Full));

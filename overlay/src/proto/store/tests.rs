@@ -86,7 +86,7 @@ fn copies_from_afar_are_refused_and_its_questions_not_answered() {
     for (id, link) in (1..=8u64).zip(links) {
         let view = RingView {
             member: true,
-            predecessors: vec![Id::new(100 + (id - 1) * 1000)],
+            predecessors: [Id::new(100 + (id - 1) * 1000)].into(),
             successors: (id + 1..=id + 8).map(|next| Id::new(100 + next * 1000)).collect(),
         };
         hears(&mut proto, link, Id::new(100 + id * 1000), Message::Ring(view.into()));

@@ -58,10 +58,10 @@ impl Proto {
                 let place = Place { point: header.dst, slot };
                 let held = self.store.as_ref().and_then(|store| store.table.get(place, seconds(now)));
                 match held.map(|held| held.record.clone()) {
-                Some(record) if self.may_answer(origin, record.cost(), now) => Some(Outcome::Found(record)),
-                Some(_) => Some(Outcome::Refused(StoreRefusal::Busy)),
-                None => Some(Outcome::Absent),
-            }
+                    Some(record) if self.may_answer(origin, record.cost(), now) => Some(Outcome::Found(record)),
+                    Some(_) => Some(Outcome::Refused(StoreRefusal::Busy)),
+                    None => Some(Outcome::Absent),
+                }
             }
             Ask::Put(record) => self.on_put(origin, request.request, header.dst, record, now),
         };
@@ -77,7 +77,13 @@ impl Proto {
         if place.point != at {
             return Some(Outcome::Refused(StoreRefusal::Misplaced));
         }
-        if self.store.as_ref().is_some_and(|store| store.writes.len() >= MAX_WRITES) {
+        let from = (origin.src, origin.via, request);
+        let writes = self.store.as_ref().map_or(&[][..], |store| &store.writes);
+        if writes.iter().any(|write| write.from == from) {
+            // It was sent again; the answer comes.
+            return None;
+        }
+        if writes.len() >= MAX_WRITES {
             return Some(Outcome::Refused(StoreRefusal::Busy));
         }
         let saving = match self.keep(record.clone(), Some(origin), false, false, now) {
@@ -91,7 +97,6 @@ impl Proto {
         let copies = self.rng.random_range(REPAIR + 1..=u32::MAX);
         let (version, deadline) = (record.version(), now.after(COPY_TIMEOUT));
         let (unsaved, kept) = (saving.is_some(), u8::from(saving.is_none()));
-        let from = (origin.src, origin.via, request);
         let write = Write { copies, place, version, from, waiting: waiting.clone(), unsaved, kept, deadline };
         self.open_store(now).writes.push(write);
         if let Some(number) = saving {

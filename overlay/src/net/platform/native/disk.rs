@@ -32,7 +32,9 @@ pub enum DiskError {
     #[error("{0} is used by another node; give each node a store of its own")]
     InUse(PathBuf),
     /// The file is damaged.
-    #[error("{0} is damaged ({1}); move it away to begin with an empty store: the ring still has what other nodes keep")]
+    #[error(
+        "{0} is damaged ({1}); move it away to begin with an empty store: the ring still has what other nodes keep"
+    )]
     Damaged(PathBuf, String),
 }
 
