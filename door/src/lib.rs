@@ -5,6 +5,7 @@
 //! daemon of `node-cli` brings those. The messages one by one: `docs/daemon.md`.
 
 pub mod body;
+mod channel;
 mod error;
 pub mod limits;
 mod lines;
@@ -12,6 +13,7 @@ mod node;
 mod program;
 mod session;
 
+pub use channel::{ChannelItem, ChannelName, ChannelRequest, lagged};
 pub use error::{DoorError, ErrorKind};
 pub use lines::{LineTooLong, Lines};
 pub use node::{Caller, ErrorBody, FromNode, Info, Payload, Status, raw};
