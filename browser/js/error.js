@@ -42,6 +42,12 @@ export function bytesOf(value, what) {
   throw wrong(`${what} is bytes or a text, not ${kind(value)}`);
 }
 
+/** The arguments of a call. */
+export function argumentsOf(value) {
+  if (!Array.isArray(value)) throw wrong(`the arguments are an array, not ${kind(value)}`);
+  return value;
+}
+
 export function kind(value) {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'an array';

@@ -3,3 +3,4 @@
 export { Atoll } from './node.js';
 export { AtollError } from './error.js';
 export { forget } from './keys.js';
+export { Id } from './id.js';

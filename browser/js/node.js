@@ -1,11 +1,16 @@
-import { AtollError, bytesOf, kind, milliseconds, signalOf, text, wrong } from './error.js';
+import { AtollError, argumentsOf, bytesOf, kind, milliseconds, signalOf, text, wrong } from './error.js';
+import { Channel } from './channel.js';
+import { TIMEOUT } from './function.js';
 import { borrow } from './keys.js';
-import { load } from './load.js';
+import { load, loaded } from './load.js';
 import { Peer } from './object.js';
 import { Socket } from './socket.js';
 
 /** How long what is stored lasts, where nothing is said: an hour, in milliseconds. */
 const STORED_FOR = 3_600_000;
+
+/** Frames to each hop of a trace, of which the fastest counts. */
+const TRACE_ROUNDS = 3;
 
 /** The options of `Atoll.join` that go to the node as they are, by what they must be. */
 const PLAIN = {
@@ -25,6 +30,8 @@ export class Atoll extends EventTarget {
   #giveBack;
   #peers = [];
   #closed = false;
+  /** How often each channel is held, by its id: joined twice, a channel is the same one. */
+  #channels = new Map();
   #listeners = new AbortController();
 
   /** Joins the ring; resolved when the node has its place. */
@@ -58,6 +65,15 @@ export class Atoll extends EventTarget {
     this.#followPage();
   }
 
+  /**
+   * The connections that all nodes of this page have made since it was loaded, and how many of them are open. Browsers allow some 500, and
+   * count closed ones until their memory is reclaimed.
+   */
+  static get connections() {
+    const [made, open] = loaded()?.connections() ?? [0, 0];
+    return { made, open };
+  }
+
   /** The ids of the peers that this node has a link to. */
   get peers() {
     return [...this.#peers];
@@ -88,16 +104,53 @@ export class Atoll extends EventTarget {
     return new Service(this.#open().provide(name, object));
   }
 
+  /** Answers calls to a scope that come to this node, or to a point of the ring that it owns. Gives what ends that. */
+  handle(scope, answer) {
+    const raw = this.#open();
+    if (typeof answer !== 'function') throw wrong(`what answers is a function, not ${kind(answer)}`);
+    raw.handle(text(scope, 'a scope'), answer);
+    return { release: () => void (this.#closed || raw.unhandle(scope)) };
+  }
+
+  /** Calls what handles a scope at the node that is at a point of the ring, or owns it. */
+  async call(point, scope, args = [], options) {
+    const within = options?.timeout === undefined ? TIMEOUT : milliseconds(options.timeout, 'timeout');
+    return this.#open().callAddress(text(point, 'a point'), text(scope, 'a scope'), argumentsOf(args), within, signalOf(options));
+  }
+
   /** Another node, by its id or `@name`: to use what it provides. It may be this one. */
   peer(who) {
     return new Peer(this.#open(), who);
   }
 
-  /** Stores bytes or a text, and gives the key to find it by. With a `name` it can be stored anew under the same key. */
-  async put(value, options = {}) {
-    const name = options.name === undefined ? undefined : text(options.name, 'name');
-    const ttl = milliseconds(options.ttl ?? STORED_FOR, 'ttl');
-    return this.#open().put(bytesOf(value, 'what is stored'), name, ttl / 1000);
+  /** Joins a channel: what one member publishes comes to all. */
+  async channel(name, options) {
+    const signal = signalOf(options);
+    const secret = options?.secret === undefined ? undefined : bytesOf(options.secret, 'secret');
+    const signed = options?.signed ?? true;
+    if (typeof signed !== 'boolean') throw wrong(`signed is true or false, not ${kind(signed)}`);
+    const raw = await this.#open().channel(text(name, 'the name of a channel'), secret, signed, signal);
+    const [{ id }, held] = [raw, this.#channels];
+    held.set(id, (held.get(id) ?? 0) + 1);
+    return new Channel(raw, name, () => {
+      held.set(id, held.get(id) - 1);
+      return held.get(id) === 0 && held.delete(id);
+    });
+  }
+
+  /** Stores bytes or a text under their hash, and gives the key to find them by. */
+  async put(value, options) {
+    return this.#open().put(bytesOf(value, 'what is stored'), seconds(options), signalOf(options));
+  }
+
+  /** Stores bytes or a text under a name of this node's own, in place of what was there. Gives the key, which stays the same. */
+  async putEntry(name, value, options) {
+    return this.#open().putEntry(text(name, 'a name'), bytesOf(value, 'what is stored'), seconds(options), signalOf(options));
+  }
+
+  /** Deletes what this node has stored under a name of its own. */
+  async delete(name, options) {
+    await this.#open().delete(text(name, 'a name'), signalOf(options));
   }
 
   /** The bytes under a key; `undefined` where there are none. */
@@ -111,19 +164,16 @@ export class Atoll extends EventTarget {
     return { name: `@${name.replace(/^@/, '')}`, release: () => claim.free() };
   }
 
-  /** The id of the node that owns a point of the ring: an id, or any other text by its hash. */
+  /** Who owns a point of the ring: an id, or any other text by its hash. And after how many hops it was found. */
   async lookup(key, options) {
     return this.#open().lookup(text(key, 'a key'), signalOf(options));
   }
 
-  /** The point of the ring that a text stands for. */
-  point(key) {
-    return this.#open().point(text(key, 'a key'));
-  }
-
-  /** The ids of the nodes on the way to a peer, the peer last. */
+  /** The nodes on the way to a peer, the peer last, each with the milliseconds of a frame there and back. */
   async trace(peer, options) {
-    return this.#open().trace(text(peer, 'a peer'), signalOf(options));
+    const signal = signalOf(options);
+    const hops = await this.#open().trace(text(peer, 'a peer'), signal);
+    return Promise.all(hops.map(async (id) => ({ id, time: await this.#roundTrip(id, signal) })));
   }
 
   /** Refreshes a row of the finger table, 0 to 47; gives the id of the node that stands in it. */
@@ -134,7 +184,8 @@ export class Atoll extends EventTarget {
 
   /** What the node knows of itself and its neighbours; `undefined` once it is closed. */
   async status() {
-    return this.#closed ? undefined : this.#raw.status();
+    const status = this.#closed ? undefined : await this.#raw.status();
+    return status && described(status);
   }
 
   /** Leaves the ring: the others know at once. */
@@ -157,14 +208,37 @@ export class Atoll extends EventTarget {
 
   /** Does what the page's life asks for. */
   #followPage() {
-    const on = (type, act) => globalThis.addEventListener?.(type, act, { signal: this.#listeners.signal });
+    const on = (type, act, target = globalThis) => target?.addEventListener?.(type, act, { signal: this.#listeners.signal });
     // A page that goes says goodbye, or the ring would miss it only after seconds. There is no time to wait for anything.
     on('pagehide', () => {
       this.#closed = true;
       this.#listeners.abort();
       this.#raw.leave();
     });
-    on('online', () => this.#raw.networkChanged());
+    // What the browser notices of the network. Links that are gone are given up within a second, instead of five.
+    on('offline', () => this.#happened({ type: 'offline' }));
+    on('online', () => {
+      this.#raw.networkChanged();
+      this.#happened({ type: 'online' });
+    });
+    // A page that was frozen may have been given up by its peers.
+    on('resume', () => this.#raw.networkChanged(), globalThis.document);
+  }
+
+  /** The fastest of some frames to a node and back, `undefined` if none came: what is slower waited for something else. */
+  async #roundTrip(id, signal) {
+    let best;
+    for (let round = 0; round < TRACE_ROUNDS; round += 1) {
+      const begun = performance.now();
+      try {
+        await this.#open().trace(id, signal);
+      } catch (error) {
+        if (signal?.aborted || this.#closed) throw error;
+        continue;
+      }
+      best = Math.min(best ?? Infinity, performance.now() - begun);
+    }
+    return best;
   }
 
   #open() {
@@ -173,9 +247,9 @@ export class Atoll extends EventTarget {
   }
 
   #happened({ type, ...detail }) {
-    if (type === 'connect' || type === 'disconnect') {
+    if (type === 'peerconnect' || type === 'peerdisconnect') {
       this.#peers = this.#peers.filter((peer) => peer !== detail.peer);
-      if (type === 'connect') this.#peers.push(detail.peer);
+      if (type === 'peerconnect') this.#peers.push(detail.peer);
     }
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
@@ -215,6 +289,28 @@ async function* sockets(listener, signal) {
   } finally {
     listener.free();
   }
+}
+
+/** A time to live in seconds. */
+function seconds(options) {
+  return milliseconds(options?.ttl ?? STORED_FOR, 'ttl') / 1000;
+}
+
+/** A status by the names of JavaScript. */
+function described({ id, phase, predecessors, successors, peers, fingers, ...status }) {
+  return {
+    id,
+    phase,
+    arc: predecessors.length > 0 ? { after: predecessors[0], upTo: id } : undefined,
+    predecessors,
+    successors,
+    links: peers.map(({ id: peer, purpose: kind, ...link }) => ({ peer, kind, ...link })),
+    fingers,
+    linksInUse: status.links_in_use,
+    maxLinks: status.max_links,
+    estimatedSize: status.estimated_size,
+    counters: status.counters,
+  };
 }
 
 /** The options of `Atoll.join`, refused before anything is begun. */

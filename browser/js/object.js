@@ -1,7 +1,7 @@
 // Objects of other nodes as if they were local.
 
 import { TIMEOUT } from './function.js';
-import { milliseconds, signalOf, text } from './error.js';
+import { argumentsOf, milliseconds, signalOf, text } from './error.js';
 import { results } from './results.js';
 
 /** Another node, by its id or `@name`. Nothing is sent before something is asked of it. */
@@ -31,6 +31,12 @@ export class Peer {
     return remote({ node: this.#node, who: this.#who, service: name, within: within(options) }, shape, values, '');
   }
 
+  /** What a service has, as its provider says: values, functions and objects by their names, each with its `doc`. */
+  async describe(name, options) {
+    const [shape] = await this.#node.service(this.#who, text(name, 'the name of a service'), within(options), signalOf(options));
+    return shape;
+  }
+
   /** A value of a service, as it is now. */
   async get(service, path = '', options) {
     return this.#node.get(this.#who, text(service, 'the name of a service'), path, within(options), signalOf(options));
@@ -38,13 +44,13 @@ export class Peer {
 
   /** Calls a function by its path, such as `deep.x.f`. */
   async call(service, path, args = [], options) {
-    return this.#node.call(this.#who, text(service, 'the name of a service'), text(path, 'a path'), args, within(options), signalOf(options));
+    return this.#node.call(this.#who, text(service, 'the name of a service'), text(path, 'a path'), argumentsOf(args), within(options), signalOf(options));
   }
 
   /** The results of a function that gives many, one by one. */
   stream(service, path, args = [], options) {
     const signal = signalOf(options);
-    return results(() => this.#node.stream(this.#who, text(service, 'the name of a service'), text(path, 'a path'), args, within(options), signal), signal);
+    return results(() => this.#node.stream(this.#who, text(service, 'the name of a service'), text(path, 'a path'), argumentsOf(args), within(options), signal), signal);
   }
 
   /** A value of a service, and each change of it. Who takes long gets the newest. */

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 
 use futures::channel::oneshot;
-use futures::future::{Either, select};
+use futures::future::{Either, LocalBoxFuture, select};
 use gloo_events::EventListener;
 use js_sys::Promise;
 use wasm_bindgen::JsValue;
@@ -18,15 +18,19 @@ pub(crate) fn promise<T: Into<JsValue>>(
     signal: Option<AbortSignal>,
     work: impl Future<Output = Result<T, WebError>> + 'static,
 ) -> Promise {
+    one_for_all(signal, Box::pin(async move { work.await.map(Into::into).map_err(JsValue::from) }))
+}
+
+/// What all operations share is compiled once: a page has to load it.
+fn one_for_all(signal: Option<AbortSignal>, work: LocalBoxFuture<'static, Result<JsValue, JsValue>>) -> Promise {
     future_to_promise(async move {
-        let done = match &signal {
+        match &signal {
             None => work.await,
-            Some(signal) => match select(pin!(work), pin!(aborted(signal))).await {
+            Some(signal) => match select(work, pin!(aborted(signal))).await {
                 Either::Left((done, _)) => done,
-                Either::Right((reason, _)) => return Err(reason),
+                Either::Right((reason, _)) => Err(reason),
             },
-        };
-        done.map(Into::into).map_err(JsValue::from)
+        }
     })
 }
 

@@ -1,9 +1,11 @@
 //! Errors on their way to JavaScript and back.
 
+use atoll::channel::{ChannelError, PublishValueError};
 use atoll::net::session::{ListenError, SessionError, SocketError, Unreachable};
 use atoll::node::{ClaimError, StartError};
 use atoll::object::Failure;
 use atoll::proto::{LookupError, StoreError};
+use atoll::record::RecordError;
 use atoll_door::{DoorError, ErrorKind};
 use js_sys::{Error, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
@@ -19,7 +21,7 @@ impl WebError {
     }
 
     /// Of an error that says enough by its text.
-    fn of(kind: ErrorKind, error: impl ToString) -> Self {
+    pub(crate) fn of(kind: ErrorKind, error: impl ToString) -> Self {
         WebError::new(kind, error.to_string())
     }
 }
@@ -91,7 +93,35 @@ pub(crate) fn lookup(error: LookupError) -> WebError {
 }
 
 pub(crate) fn store(error: StoreError) -> WebError {
-    WebError::of(ErrorKind::Refused, error)
+    let kind = match &error {
+        StoreError::TimedOut => ErrorKind::TimedOut,
+        StoreError::NotJoined => ErrorKind::Closed,
+        StoreError::Busy => ErrorKind::TooMany,
+        StoreError::Invalid(RecordError::ValueSize) => ErrorKind::TooLarge,
+        StoreError::Invalid(_) => ErrorKind::WrongArguments,
+        _ => ErrorKind::Refused,
+    };
+    WebError::of(kind, error)
+}
+
+pub(crate) fn channel(error: ChannelError) -> WebError {
+    let kind = match &error {
+        ChannelError::TimedOut => ErrorKind::TimedOut,
+        ChannelError::NotJoined => ErrorKind::Closed,
+        ChannelError::TooMany | ChannelError::Busy => ErrorKind::TooMany,
+        ChannelError::TooLarge => ErrorKind::TooLarge,
+        ChannelError::Scope | ChannelError::Secret => ErrorKind::WrongArguments,
+        _ => ErrorKind::Refused,
+    };
+    WebError::of(kind, error)
+}
+
+pub(crate) fn publish(error: PublishValueError) -> WebError {
+    match error {
+        PublishValueError::Channel(error) => channel(error),
+        PublishValueError::Value(error) => error.into(),
+        other => WebError::of(ErrorKind::Failed, other),
+    }
 }
 
 pub(crate) fn claim(error: ClaimError) -> WebError {

@@ -15,6 +15,7 @@ use web_sys::{ReadableStream, ReadableStreamDefaultReader};
 
 use crate::cancel::Interest;
 use crate::error::thrown;
+use crate::turn::Turn;
 use crate::{hooks, value};
 
 /// Functions of other nodes that JavaScript holds, by their numbers.
@@ -58,7 +59,8 @@ pub(crate) fn to_value(function: &js_sys::Function) -> Value {
     }
 }
 
-fn local(function: &js_sys::Function) -> Function {
+/// A function of JavaScript for other nodes.
+pub(crate) fn local(function: &js_sys::Function) -> Function {
     // A page has one thread, so what belongs to it may be wrapped as if it could be sent to another.
     let run = Arc::new(SendWrapper::new(function.clone()));
     let gives = if is_generator(function) { Gives::Stream } else { Gives::Any };
@@ -106,11 +108,13 @@ fn iterator(given: &JsValue) -> Option<AsyncIterator> {
 struct Items {
     iterator: AsyncIterator,
     over: bool,
+    turn: Turn,
     _interest: Interest,
 }
 
 impl Items {
     async fn next(&mut self) -> Result<Option<Value>, Failure> {
+        self.turn.pause().await;
         let next = match self.iterator.next() {
             Ok(next) => JsFuture::from(next).await,
             Err(error) => Err(error),
@@ -142,7 +146,7 @@ impl Drop for Items {
 }
 
 fn items(iterator: AsyncIterator, interest: Interest) -> Reply {
-    let items = Items { iterator, over: false, _interest: interest };
+    let items = Items { iterator, over: false, turn: Turn::begin(), _interest: interest };
     let items = stream::try_unfold(items, |mut items| async move { Ok(items.next().await?.map(|item| (item, items))) });
     Reply::Items(SendWrapper::new(items).boxed())
 }
@@ -151,11 +155,13 @@ fn items(iterator: AsyncIterator, interest: Interest) -> Reply {
 struct Pieces {
     reader: ReadableStreamDefaultReader,
     over: bool,
+    turn: Turn,
     _interest: Interest,
 }
 
 impl Pieces {
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        self.turn.pause().await;
         let next = JsFuture::from(self.reader.read()).await.map_err(|error| {
             self.over = true;
             thrown(&error)
@@ -180,7 +186,7 @@ impl Drop for Pieces {
 
 fn pieces(stream: &ReadableStream, interest: Interest) -> Result<Reply, Failure> {
     let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
-    let pieces = Pieces { reader, over: false, _interest: interest };
+    let pieces = Pieces { reader, over: false, turn: Turn::begin(), _interest: interest };
     let pieces =
         stream::try_unfold(pieces, |mut pieces| async move { Ok(pieces.next().await?.map(|piece| (piece, pieces))) });
     Ok(Reply::Bytes(SendWrapper::new(pieces).boxed()))

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use js_sys::Function;
+use js_sys::{Function, Promise};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -22,6 +22,10 @@ extern "C" {
     /// The number of such a function; `undefined` for any other.
     #[wasm_bindgen(method)]
     fn held(this: &Hooks, function: &Function) -> Option<u32>;
+
+    /// A promise that the browser's next turn settles.
+    #[wasm_bindgen(method)]
+    fn turn(this: &Hooks) -> Promise;
 
     /// Says that the code here has failed for good.
     #[wasm_bindgen(method)]
@@ -49,6 +53,10 @@ pub(crate) fn hold(number: u32) -> JsValue {
 
 pub(crate) fn held(function: &Function) -> Option<u32> {
     with(|hooks| hooks.held(function)).flatten()
+}
+
+pub(crate) fn turn() -> Option<Promise> {
+    with(Hooks::turn)
 }
 
 fn with<T>(call: impl FnOnce(&Hooks) -> T) -> Option<T> {

@@ -4,14 +4,17 @@
 //! fail gives a promise that is rejected with an error that has a `code`, one of the words of [`atoll_door::ErrorKind`].
 
 mod cancel;
+pub mod channel;
 mod error;
 mod function;
 pub mod hooks;
+mod json;
 pub mod node;
 mod options;
 pub mod results;
 pub mod socket;
-mod value;
+mod turn;
+pub mod value;
 
 use atoll::key::Identity;
 use wasm_bindgen::prelude::wasm_bindgen;

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use atoll::node::{Claim, NodeEvent};
+use atoll::channel::ChannelOptions;
+use atoll::node::{Claim, NodeEvent, Put};
 use atoll::object::{Object, Peer, Remote, Service, Value};
-use atoll::proto::Event;
+use atoll::proto::{Event, StoreError};
 use atoll::record::Key;
-use atoll::{Id, Node, PeerKey};
+use atoll::{Id, Node};
 use atoll_door::ErrorKind;
-use bytes::Bytes;
-use js_sys::{Array, Function, JSON, Object as JsObject, Promise, Uint8Array};
-use serde::Serialize;
+use js_sys::{Array, Function, Object as JsObject, Promise, Uint8Array};
 use tokio::sync::broadcast::error::RecvError;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -18,11 +17,12 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::AbortSignal;
 
 use crate::cancel::promise;
+use crate::channel::WebChannel;
 use crate::error::{self, WebError};
 use crate::options::Options;
 use crate::results::WebResults;
 use crate::socket::{WebListener, WebSocket};
-use crate::{function, value};
+use crate::{function, json, value};
 
 /// A node on the ring.
 #[wasm_bindgen(js_name = Node)]
@@ -54,7 +54,7 @@ impl WebNode {
     /// What it knows of itself and its neighbours; `undefined` once it is closed.
     pub fn status(&self) -> Promise {
         let node = self.0.clone();
-        promise(None, async move { Ok(node.status().await.map_or(JsValue::UNDEFINED, |status| plain(&status))) })
+        promise(None, async move { Ok(node.status().await.map_or(JsValue::UNDEFINED, |status| json::to_js(&status))) })
     }
 
     /// Calls `hear` with each event, an object with its `type`, until the node is gone.
@@ -108,16 +108,16 @@ impl WebNode {
     /// The names of the services that a peer provides.
     pub fn services(&self, peer: String, within: u32, signal: Option<AbortSignal>) -> Promise {
         let peer = self.peer(peer, within);
-        promise(signal, async move { Ok(plain(&peer.services().await?)) })
+        promise(signal, async move { Ok(texts(peer.services().await?)) })
     }
 
     /// The shape of a service of a peer, and all its values: `[shape, values]`.
     pub fn service(&self, peer: String, name: String, within: u32, signal: Option<AbortSignal>) -> Promise {
         let peer = self.peer(peer, within);
         promise(signal, async move {
-            let service = peer.service(&name).await?;
-            let values: Value = service.get("").await?;
-            Ok(Array::of2(&plain(service.shape()), &value::to_js(&values)))
+            let shape: Value = peer.describe(&name).await?;
+            let values: Value = peer.remote(&name).get("").await?;
+            Ok(Array::of2(&value::to_js(&shape), &value::to_js(&values)))
         })
     }
 
@@ -175,16 +175,64 @@ impl WebNode {
         promise(signal, async move { Ok(WebResults::new(remote.watch(&path).await?)) })
     }
 
-    /// Stores bytes for so many seconds: under their hash, or with a name under that, among this node's own. Gives the key.
-    pub fn put(&self, bytes: Vec<u8>, name: Option<String>, seconds: f64) -> Promise {
-        let (node, bytes, ttl) = (self.0.clone(), Bytes::from(bytes), Duration::from_secs_f64(seconds));
-        promise(None, async move {
-            let put = match name {
-                Some(name) => node.put_entry(name, bytes, ttl).await,
-                None => node.put(bytes, ttl).await,
-            };
-            Ok(key_text(&put.map_err(error::store)?.key))
+    /// Answers calls to a scope that come to this node, or to an address that it owns.
+    pub fn handle(&self, scope: String, run: &Function) -> Result<(), JsValue> {
+        self.0.handle(scope, function::local(run)).map_err(|error| WebError::from(error).into())
+    }
+
+    /// Answers them no longer.
+    pub fn unhandle(&self, scope: &str) {
+        self.0.objects().unhandle(scope);
+    }
+
+    /// Calls what handles a scope at the node that is at an address, or owns it.
+    #[wasm_bindgen(js_name = callAddress)]
+    pub fn call_address(
+        &self,
+        address: String,
+        scope: String,
+        arguments: &Array,
+        within: u32,
+        signal: Option<AbortSignal>,
+    ) -> Promise {
+        let (node, arguments) = (self.0.clone(), value::arguments(arguments));
+        promise(signal, async move {
+            let owner = node.objects().at(point(&address)).await?.timeout(Duration::from_millis(within.into()));
+            let result: Value = owner.call(&scope, arguments?).await?;
+            Ok(value::to_js(&result))
         })
+    }
+
+    /// Joins a channel.
+    pub fn channel(&self, name: String, secret: Option<Vec<u8>>, signed: bool, signal: Option<AbortSignal>) -> Promise {
+        let node = self.0.clone();
+        let mut options = ChannelOptions::new(name);
+        if !signed {
+            options = options.unsigned();
+        }
+        if let Some(secret) = secret {
+            options = options.secret(secret);
+        }
+        promise(signal, async move { node.join(options).await.map(WebChannel::new).map_err(error::channel) })
+    }
+
+    /// Stores bytes for so many seconds under their hash. Gives the key.
+    pub fn put(&self, bytes: Vec<u8>, seconds: f64, signal: Option<AbortSignal>) -> Promise {
+        let (node, ttl) = (self.0.clone(), Duration::from_secs_f64(seconds));
+        promise(signal, async move { stored(node.put(bytes, ttl).await) })
+    }
+
+    /// Stores bytes for so many seconds under a name of this node's own, in place of what was there. Gives the key.
+    #[wasm_bindgen(js_name = putEntry)]
+    pub fn put_entry(&self, name: String, bytes: Vec<u8>, seconds: f64, signal: Option<AbortSignal>) -> Promise {
+        let (node, ttl) = (self.0.clone(), Duration::from_secs_f64(seconds));
+        promise(signal, async move { stored(node.put_entry(name, bytes, ttl).await) })
+    }
+
+    /// Deletes what was stored under a name of this node's own.
+    pub fn delete(&self, name: String, signal: Option<AbortSignal>) -> Promise {
+        let node = self.0.clone();
+        promise(signal, async move { stored(node.delete(name).await) })
     }
 
     /// The bytes under a key; `undefined` where there are none.
@@ -206,14 +254,14 @@ impl WebNode {
     pub fn lookup(&self, key: String, signal: Option<AbortSignal>) -> Promise {
         let node = self.0.clone();
         promise(signal, async move {
-            let point = key.parse().unwrap_or_else(|_| Id::hash(key.as_bytes()));
-            Ok(node.lookup(point).await.map_err(error::lookup)?.id.to_string())
+            let point = point(&key);
+            let owner = node.lookup(point).await.map_err(error::lookup)?;
+            let found = JsObject::new();
+            value::put(&found, "owner", &owner.id.to_string().into());
+            value::put(&found, "hops", &owner.hops.into());
+            value::put(&found, "point", &point.to_string().into());
+            Ok(found)
         })
-    }
-
-    /// The point of the ring that a text stands for.
-    pub fn point(&self, key: String) -> String {
-        key.parse().unwrap_or_else(|_| Id::hash(key.as_bytes())).to_string()
     }
 
     /// The nodes on the way to a peer, the peer last.
@@ -222,7 +270,7 @@ impl WebNode {
         promise(signal, async move {
             let peer = node.peer(peer).id().await?;
             let way = node.trace(peer).await.map_err(error::lookup)?;
-            Ok(plain(&way))
+            Ok(texts(way.iter().map(Id::to_string)))
         })
     }
 
@@ -310,34 +358,39 @@ pub fn release_function(number: u32) {
     function::release(number);
 }
 
+/// The connections of this page: how many it has made, and how many of them are open.
+#[wasm_bindgen]
+pub fn connections() -> Array {
+    let connections = atoll::net::link::connections();
+    Array::of2(&connections.made.into(), &connections.open.into())
+}
+
+fn texts(texts: impl IntoIterator<Item = String>) -> Array {
+    texts.into_iter().map(JsValue::from).collect()
+}
+
+/// Where a text stands on the ring: an id itself, any other text by its hash.
+fn point(text: &str) -> Id {
+    text.parse().unwrap_or_else(|_| Id::hash(text.as_bytes()))
+}
+
+/// The point of the ring that bytes stand for: the first 48 bits of their SHA-1.
+#[wasm_bindgen(js_name = hashId)]
+pub fn hash_id(bytes: &[u8]) -> String {
+    Id::hash(bytes).to_string()
+}
+
 fn released() -> WebError {
     WebError::new(ErrorKind::NoSuchFunction, "the function has been released")
 }
 
-/// What JSON says of something of ours, as JavaScript has it.
-fn plain(told: &impl Serialize) -> JsValue {
-    let json = serde_json::to_string(told).unwrap_or_default();
-    JSON::parse(&json).unwrap_or(JsValue::UNDEFINED)
+fn stored(put: Result<Put, StoreError>) -> Result<String, WebError> {
+    Ok(put.map_err(error::store)?.key.to_string())
 }
 
-/// A key as one word: the hash of a value, the writer's key and the entry's name, or a name with its `@`.
-fn key_text(key: &Key) -> String {
-    match key {
-        Key::Value(hash) => atoll::key::hex(hash),
-        Key::Entry { writer, name } => format!("{}/{name}", atoll::key::hex(&writer.to_spki_der())),
-        Key::Name(name) => format!("@{name}"),
-    }
-}
-
+/// The key that a text is: as `put` gave it, or a name with its `@`.
 fn read_key(text: &str) -> Result<Key, WebError> {
-    let key = match text.split_once('/') {
-        Some((writer, name)) => {
-            let writer = atoll::key::unhex(writer).and_then(|der| PeerKey::from_spki_der(&der).ok());
-            writer.map(|writer| Key::Entry { writer, name: name.to_owned() })
-        }
-        None => atoll::key::unhex(text).and_then(|hash| hash.try_into().ok()).map(Key::Value),
-    };
-    key.ok_or_else(|| WebError::new(ErrorKind::WrongArguments, format!("{text:?} is no key that `put` gave")))
+    text.parse().map_err(|error| WebError::of(ErrorKind::WrongArguments, error))
 }
 
 /// An event as an object with its `type`.
@@ -345,12 +398,14 @@ fn described(event: &NodeEvent) -> JsObject {
     let fields: &[(&str, JsValue)] = match event {
         NodeEvent::Ring(Event::Joined) => &[("type", "join".into())],
         NodeEvent::Ring(Event::Isolated) => &[("type", "isolated".into())],
-        NodeEvent::Ring(Event::PeerConnected(peer)) => &[("type", "connect".into()), ("peer", peer.to_string().into())],
+        NodeEvent::Ring(Event::PeerConnected(peer)) => {
+            &[("type", "peerconnect".into()), ("peer", peer.to_string().into())]
+        }
         NodeEvent::Ring(Event::PeerDisconnected(peer)) => {
-            &[("type", "disconnect".into()), ("peer", peer.to_string().into())]
+            &[("type", "peerdisconnect".into()), ("peer", peer.to_string().into())]
         }
         NodeEvent::Ring(Event::RingChanged { predecessor, successor }) => &[
-            ("type", "ring".into()),
+            ("type", "ringchange".into()),
             ("predecessor", id_or_undefined(*predecessor)),
             ("successor", id_or_undefined(*successor)),
         ],

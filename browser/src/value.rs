@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use atoll::object::{MAX_DEPTH, MAX_VALUES, Value, ValueError};
-use bytes::Bytes;
+use atoll::object::{MAX_DEPTH, MAX_VALUES, Value, ValueError, decode_plain, encode_plain};
+use bytes::{Bytes, BytesMut};
 use js_sys::{Array, ArrayBuffer, BigInt, Function, Map, Object, Promise, Reflect, Set, Uint8Array};
+use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 
+use crate::error::WebError;
 use crate::function;
 
 /// The largest whole number below which a number of JavaScript tells all others apart.
@@ -131,6 +133,19 @@ pub(crate) fn to_js(value: &Value) -> JsValue {
         // Of a later version.
         _ => JsValue::UNDEFINED,
     }
+}
+
+/// A value without functions as bytes, in CBOR.
+#[wasm_bindgen(js_name = encodeValue)]
+pub fn encode(value: &JsValue) -> Result<Vec<u8>, JsValue> {
+    let encoded = from_js(value).and_then(|value| encode_plain(&value, BytesMut::new()));
+    encoded.map(Vec::from).map_err(|error| WebError::from(error).into())
+}
+
+/// The value that these bytes are.
+#[wasm_bindgen(js_name = decodeValue)]
+pub fn decode(bytes: Vec<u8>) -> Result<JsValue, JsValue> {
+    decode_plain(&bytes.into()).map(|value| to_js(&value)).map_err(|error| WebError::from(error).into())
 }
 
 /// Sets a member of an object that was just made.

@@ -90,9 +90,10 @@ class Subscription {
   }
 }
 
-/** A message has its payload as bytes, whatever it was published as. */
+/** A message has its payload as bytes, also where it is text; other values, as browsers publish them, as they are. */
 function read(item) {
-  return item.lagged === undefined ? { ...item, payload: Buffer.from(item.payload) } : item;
+  const plain = typeof item.payload === 'string' || ArrayBuffer.isView(item.payload);
+  return plain ? { ...item, payload: Buffer.from(item.payload) } : item;
 }
 
 module.exports = { Channel };

@@ -122,7 +122,8 @@ declare namespace glou {
     /** When it was sent, by the publisher's clock, in microseconds since 1970. */
     sent: number;
     scope: string;
-    payload: Buffer;
+    /** A `Buffer`, also for text; another value where it was published as one, as browsers do. */
+    payload: any;
   }
 
   /** So many messages are missing here: they cannot be found any more, or the program reads too slowly. */

@@ -54,24 +54,19 @@ pub struct ChannelItem {
     pub sent: u64,
     /// Its scope.
     pub scope: String,
-    /// What it says.
-    pub payload: Bytes,
+    /// What it says: text, bytes, or any value that it was published as.
+    pub payload: Value,
 }
 
 impl From<ChannelItem> for Value {
-    /// The payload as text where it is that, otherwise as bytes.
     fn from(item: ChannelItem) -> Self {
-        let payload = match str::from_utf8(&item.payload) {
-            Ok(text) => text.into(),
-            Err(_) => Value::Bytes(item.payload),
-        };
         map([
             ("publisher", item.publisher.to_string().into()),
             ("stream", item.stream.into()),
             ("number", item.number.into()),
             ("sent", item.sent.into()),
             ("scope", item.scope.into()),
-            ("payload", payload),
+            ("payload", item.payload),
         ])
     }
 }
@@ -150,19 +145,22 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_written_as_text_where_it_is_text() {
-        let item = |payload: &'static [u8]| ChannelItem {
+    fn a_message_is_written_with_its_payload_as_a_value() {
+        let item = |payload: Value| ChannelItem {
             publisher: Id::new(7),
             stream: 3,
             number: 2,
             sent: 5,
             scope: "$x".to_owned(),
-            payload: Bytes::from_static(payload),
+            payload,
         };
         let written = |value: Value| body::encode(&value, &mut |_| Err(ValueError::TooManyFunctions)).unwrap();
         let rest = r#""publisher":"000000000007","scope":"$$x","sent":5,"stream":3"#;
-        assert_eq!(written(item(b"$1").into()), format!(r#"{{"number":2,"payload":"$$1",{rest}}}"#));
-        assert_eq!(written(item(b"\xff").into()), format!(r#"{{"number":2,"payload":"$bytes:/w==",{rest}}}"#));
+        assert_eq!(written(item("$1".into()).into()), format!(r#"{{"number":2,"payload":"$$1",{rest}}}"#));
+        assert_eq!(
+            written(item(Bytes::from_static(b"\xff").into()).into()),
+            format!(r#"{{"number":2,"payload":"$bytes:/w==",{rest}}}"#)
+        );
         assert_eq!(written(lagged(4, Some(Id::new(7)))), r#"{"lagged":4,"publisher":"000000000007"}"#);
     }
 }

@@ -11,7 +11,7 @@ use atoll::wire::{
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 
-const KINDS: [u8; 19] = [
+const KINDS: [u8; 20] = [
     kind::PING,
     kind::PONG,
     kind::NEIGHBOURS,
@@ -30,6 +30,7 @@ const KINDS: [u8; 19] = [
     kind::STORE,
     kind::STORED,
     kind::REPLICATE,
+    kind::PARCEL,
     kind::DATAGRAM,
 ];
 

@@ -67,8 +67,8 @@ fn values(message: &FromProgram) {
         FromProgram::Call { args, .. } => args.iter().for_each(check),
         FromProgram::Response { result: Ok(value), .. } => check(value),
         FromProgram::Channel { request: ChannelRequest::Publish { scope, payload }, .. } => {
-            let (scope, payload) = (scope.clone(), payload.clone());
             let publisher = Id::new(payload.len() as u64);
+            let (scope, payload) = (scope.clone(), payload.clone().into());
             check(&ChannelItem { publisher, stream: 1, number: 2, sent: 3, scope, payload }.into());
         }
         _ => {}

@@ -80,7 +80,7 @@ impl Life {
     }
 
     fn event(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
-        let event = match input.int_in_range(0..=23u8)? {
+        let event = match input.int_in_range(0..=24u8)? {
             0..=2 => {
                 self.pass(Duration::from_millis(input.int_in_range(0..=3000)?));
                 return Ok(());
@@ -139,6 +139,7 @@ impl Life {
             22 => Input::LeaveChannel { token: self.token(), channel: terms(input)?.id() },
             19 if input.ratio(1, 2)? => Input::ReleaseDirect(id(input)?),
             19 => Input::WantDirect(id(input)?),
+            23 => Input::NetworkChanged,
             _ if input.ratio(1, 32)? => Input::Leave,
             _ => Input::Members { found: true, members: Vec::new() },
         };
@@ -363,7 +364,7 @@ fn ids(input: &mut Unstructured<'_>, most: usize) -> Result<Vec<Id>> {
 }
 
 fn view(input: &mut Unstructured<'_>) -> Result<RingView> {
-    Ok(RingView { member: input.ratio(7, 8)?, predecessors: ids(input, 2)?, successors: ids(input, 10)? })
+    Ok(RingView { member: input.ratio(7, 8)?, predecessors: ids(input, 2)?.into(), successors: ids(input, 10)?.into() })
 }
 
 fn dial(input: &mut Unstructured<'_>) -> Result<Dial> {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
@@ -97,16 +98,20 @@ pub(crate) enum Verb {
     Provide(ProvideArgs),
     /// List the services that a peer provides.
     Services(ServicesArgs),
-    /// Read a value of a peer's service.
+    /// Read a value of a peer's service; or, given a key alone, what is stored in the ring.
     Get(GetArgs),
     /// Call a function of a peer's service, or what handles a scope.
     Call(CallArgs),
     /// Read a value of a peer's service, and each change of it.
-    Watch(GetArgs),
+    Watch(WatchArgs),
     /// Publish on a channel: one message, or each line of standard input.
     Pub(PubArgs),
     /// Print what is published on a channel.
     Sub(SubArgs),
+    /// Store a file, or standard input, in the ring, and print its key.
+    Put(PutArgs),
+    /// Delete what is stored under a name of this node's own.
+    Rm(RmArgs),
     /// Run a node that the programs of this machine share.
     Daemon(DaemonArgs),
     /// Make and show key files.
@@ -135,6 +140,10 @@ pub(crate) struct UpArgs {
     /// Claim this name in the ring for the first node, while it runs: 1 to 63 of a-z 0-9 . _ -
     #[arg(long, env = "ATOLL_NAME", value_name = "NAME", value_parser = values::name)]
     pub(crate) name: Option<String>,
+
+    /// Keep records of the ring's store in this directory, one for each node inside, so that they outlive the process [default: in memory alone].
+    #[arg(long, env = "ATOLL_STORE", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) store: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +155,10 @@ pub(crate) struct ListenArgs {
     /// Claim this name in the ring, while the node runs: 1 to 63 of a-z 0-9 . _ -
     #[arg(long, env = "ATOLL_NAME", value_name = "NAME", value_parser = values::name)]
     pub(crate) name: Option<String>,
+
+    /// Keep records of the ring's store in this directory, so that they outlive the process [default: in memory alone].
+    #[arg(long, env = "ATOLL_STORE", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) store: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) answer: Answer,
@@ -237,6 +250,25 @@ pub(crate) struct ServicesArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
+    /// The peer: its id, 12 hexadecimal digits, or its @name. Or a key of the store, as put printed it; or @name/NAME: what the node that
+    /// holds the name stored under NAME.
+    #[arg(value_name = "PEER|KEY")]
+    pub(crate) from: String,
+
+    /// The service, and where in it: Service, Service.a, Service.deep.x.
+    #[arg(value_name = "SERVICE[.PATH]")]
+    pub(crate) what: Option<String>,
+
+    /// Write what is stored under the key into this file [default: standard output].
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "what")]
+    pub(crate) output: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) door: DoorArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
     /// The peer: its id, 12 hexadecimal digits, or its @name.
     pub(crate) peer: Whom,
 
@@ -246,6 +278,27 @@ pub(crate) struct GetArgs {
 
     #[command(flatten)]
     pub(crate) door: DoorArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PutArgs {
+    /// What to store: a file, or - for standard input. Up to 64 KiB are one value, more is cut into blocks.
+    #[arg(value_name = "FILE|-", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+
+    /// Store it under a name of this node's own, of up to 128 bytes, in place of what was there. Needs --key.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// How long it is stored: 90s, 10min, 24h at most.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = values::ttl)]
+    pub(crate) ttl: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// The name under which this node stored it. Needs --key.
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]
@@ -287,6 +340,10 @@ pub(crate) struct DaemonArgs {
     /// Claim this name in the ring, while the node runs: 1 to 63 of a-z 0-9 . _ -
     #[arg(long, env = "ATOLL_NAME", value_name = "NAME", value_parser = values::name)]
     pub(crate) name: Option<String>,
+
+    /// Keep records of the ring's store in this directory, so that they outlive the process [default: in memory alone].
+    #[arg(long, env = "ATOLL_STORE", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) store: Option<PathBuf>,
 }
 
 /// Which channel.

@@ -40,6 +40,8 @@ pub(crate) enum Happening {
     ProgramGone { name: String, reason: Option<String> },
     /// Another node holds the name now.
     NameLost { id: Id, name: String },
+    /// The disk takes no more records.
+    StoreFailed { id: Id, reason: String },
     /// Registered with a signalling server.
     SignallingConnected { id: Id, url: String },
     /// The signalling server is out of reach.
@@ -63,6 +65,9 @@ impl fmt::Display for Happening {
                 write!(f, "the program {name} was cut off: {reason}")
             }
             Happening::NameLost { name, .. } => write!(f, "the name @{name} is lost: another node holds it"),
+            Happening::StoreFailed { reason, .. } => {
+                write!(f, "the store cannot be written any more: {reason}; the node keeps no new records")
+            }
             Happening::SignallingConnected { url, .. } => write!(f, "connected to the signalling server {url}"),
             Happening::SignallingLost { url, reason, retry_seconds, .. } => {
                 write!(f, "lost the signalling server {url}: {reason}; the ring goes on, next try in {retry_seconds} s")
@@ -131,6 +136,7 @@ fn happening(id: Id, event: NodeEvent) -> Option<Happening> {
         NodeEvent::Ring(Event::Isolated) => Happening::Isolated { id },
         NodeEvent::PeerRefused { peer, reason } => Happening::PeerRefused { id, peer, reason },
         NodeEvent::NameLost { name } => Happening::NameLost { id, name },
+        NodeEvent::StoreFailed { reason } => Happening::StoreFailed { id, reason },
         NodeEvent::SignallingConnected { url } => Happening::SignallingConnected { id, url },
         NodeEvent::SignallingLost { url, reason, retry_in } => {
             Happening::SignallingLost { id, url, reason, retry_seconds: tenths(retry_in) }

@@ -1,5 +1,6 @@
 //! `node-cli key`: make and show key files.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use anyhow::Context;
@@ -32,7 +33,10 @@ pub(crate) fn run(verb: &KeyVerb, node: &NodeArgs, output: Output) -> anyhow::Re
 }
 
 fn file<'a>(args: &'a KeyFileArgs, node: &'a NodeArgs) -> anyhow::Result<&'a Path> {
-    args.file.as_deref().or(node.key.as_deref()).context(UsageError("name the key file, after the verb or with --key"))
+    args.file
+        .as_deref()
+        .or(node.key.as_deref())
+        .context(UsageError(Cow::Borrowed("name the key file, after the verb or with --key")))
 }
 
 fn show(path: &Path, identity: &Identity, output: Output) -> anyhow::Result<()> {

@@ -28,7 +28,11 @@ pub(crate) async fn run(args: &ListenArgs, node_args: &NodeArgs, output: Output)
         output.note("with --door the node uses its own signalling server; that of --signalling is not used");
     }
     let signalling = door.as_ref().map_or_else(|| node_args.signalling_urls(), |door| vec![door.url.clone()]);
-    let start = node_args.builder(&signalling, identity, args.name.as_deref())?.start();
+    let mut builder = node_args.builder(&signalling, identity, args.name.as_deref())?;
+    if let Some(store) = &args.store {
+        builder = builder.store(store);
+    }
+    let start = builder.start();
     let node = tokio::select! {
         node = start => node.map_err(join::started)?,
         () = &mut stop => return Ok(()),
@@ -93,6 +97,8 @@ async fn tell(mut happenings: mpsc::Receiver<Happening>, output: Output) {
 pub(crate) struct Door {
     /// The URL that nodes on this machine take.
     pub(crate) url: Url,
+    /// The page that it shows to browsers of this machine, if it has one.
+    pub(crate) page: Option<Url>,
     handle: ServerHandle,
     serving: JoinHandle<()>,
 }
@@ -107,8 +113,9 @@ impl Door {
             address.set_ip(loopback);
         }
         let url = Url::parse(&format!("ws://{address}"))?;
+        let page = server.page_url().map(|_| Url::parse(&format!("http://{address}"))).transpose()?;
         let handle = server.handle();
-        Ok(Door { url, handle, serving: tokio::spawn(server.serve()) })
+        Ok(Door { url, page, handle, serving: tokio::spawn(server.serve()) })
     }
 
     /// Tells the nodes that are connected, and stops.

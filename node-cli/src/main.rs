@@ -19,10 +19,12 @@ mod secrets;
 mod settings;
 mod status;
 mod stop;
+mod store;
 mod trace;
 mod up;
 mod values;
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -40,10 +42,10 @@ const EXIT_USAGE: u8 = 2;
 /// Somebody stopped the work before its end. What shells report for Ctrl-C.
 const EXIT_INTERRUPTED: u8 = 130;
 
-/// The words are right one by one, yet something is missing.
+/// The words are right one by one, yet not together.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct UsageError(pub(crate) &'static str);
+pub(crate) struct UsageError(pub(crate) Cow<'static, str>);
 
 fn main() -> ExitCode {
     let parsed = match layers::parse(std::env::args_os()) {
@@ -116,6 +118,8 @@ async fn run_on_the_ring(parsed: &Parsed, output: Output) -> anyhow::Result<()> 
         Verb::Pub(args) => channel::publish(args, node, output).await,
         Verb::Sub(args) => channel::subscribe(args, node, output).await,
         Verb::BenchChannel(args) => channel::bench(args, output).await,
+        Verb::Put(args) => store::put(args, node, output).await,
+        Verb::Rm(args) => store::rm(args, node, output).await,
         Verb::Daemon(args) => daemon::run(args, node, output).await,
         Verb::Key(_) | Verb::Settings => unreachable!("these verbs need no ring"),
     }

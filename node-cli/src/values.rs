@@ -3,10 +3,11 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
+use std::time::Duration;
 
 use atoll::Id;
 use atoll::ice::IceServer;
-use atoll::record::check_claim_name;
+use atoll::record::{FileKey, Key, MAX_TTL, check_claim_name};
 use url::Url;
 
 /// The fewest links: two neighbours on each side of the ring, and room for it to change.
@@ -116,6 +117,63 @@ impl fmt::Display for Whom {
 pub(crate) fn name(text: &str) -> Result<String, String> {
     let name = text.strip_prefix('@').unwrap_or(text);
     check_claim_name(name).map(|()| name.to_owned()).map_err(|error| error.to_string())
+}
+
+/// What `get` finds in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoreKey {
+    /// A file.
+    File(FileKey),
+    /// A value, or an entry of a node whose key is named.
+    Record(Key),
+    /// An entry of the node that holds a name.
+    EntryOf {
+        /// The name, without its `@`.
+        holder: String,
+        /// The entry.
+        name: String,
+    },
+}
+
+impl FromStr for StoreKey {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WANTED: &str =
+            "a key is what put printed: 64 hexadecimal digits, file: and such, or KEY/NAME; or @name/NAME";
+        if let Ok(file) = text.parse() {
+            return Ok(StoreKey::File(file));
+        }
+        match text.strip_prefix('@').and_then(|rest| rest.split_once('/')) {
+            Some((holder, name)) if check_claim_name(holder).is_ok() && !name.is_empty() => {
+                Ok(StoreKey::EntryOf { holder: holder.to_owned(), name: name.to_owned() })
+            }
+            _ => match text.parse() {
+                Ok(key @ (Key::Value(_) | Key::Entry { .. })) => Ok(StoreKey::Record(key)),
+                _ => Err(WANTED),
+            },
+        }
+    }
+}
+
+/// How long something is stored: `90s`, `10min`, `24h`; no longer than a record may live.
+pub(crate) fn ttl(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit {
+        "s" => Some(1),
+        "min" | "m" => Some(60),
+        "h" => Some(3600),
+        _ => None,
+    };
+    let seconds = number.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
+    match seconds.map(Duration::from_secs) {
+        Some(ttl) if ttl > MAX_TTL => {
+            Err(format!("a record lives for {} h at most; put it again in time", MAX_TTL.as_secs() / 3600))
+        }
+        Some(ttl) if !ttl.is_zero() => Ok(ttl),
+        _ => Err("write a time: 90s, 10min or 24h".to_owned()),
+    }
 }
 
 /// What `lookup` looks for.
@@ -240,6 +298,30 @@ mod tests {
         }
         assert_eq!((name("@alice"), name("alice")), (Ok("alice".to_owned()), Ok("alice".to_owned())));
         assert!(name("Alice").is_err());
+    }
+
+    #[test]
+    fn a_key_of_the_store_is_a_hash_a_file_or_an_entry() {
+        let hash = "0f".repeat(32);
+        let key = atoll::Identity::generate().public();
+        let entry = Key::Entry { writer: key, name: "a/b".to_owned() };
+        assert!(matches!(hash.parse(), Ok(StoreKey::Record(Key::Value(_)))));
+        assert!(matches!(format!("file:{hash}").parse(), Ok(StoreKey::File(_))));
+        assert_eq!(entry.to_string().parse(), Ok(StoreKey::Record(entry)));
+        let of = StoreKey::EntryOf { holder: "alice".to_owned(), name: "a/b".to_owned() };
+        assert_eq!("@alice/a/b".parse(), Ok(of));
+        for bad in ["", "0f", "@alice", "@alice/", "file:0f", "@A/b", "00/b"] {
+            assert!(bad.parse::<StoreKey>().is_err(), "{bad:?} was taken for a key");
+        }
+    }
+
+    #[test]
+    fn a_time_has_a_unit_and_is_a_day_at_most() {
+        assert_eq!(ttl("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!((ttl("10min"), ttl("24h")), (Ok(Duration::from_secs(600)), Ok(Duration::from_secs(86_400))));
+        for bad in ["", "90", "0s", "h", "25h", "1.5h", "-1s", "99999999999999999999h"] {
+            assert!(ttl(bad).is_err(), "{bad:?} was taken for a time");
+        }
     }
 
     #[test]

@@ -99,10 +99,10 @@ pub enum IceServerError {
     #[error("a text of an ICE server is over {MAX_ICE_TEXT} bytes or has control characters")]
     Text,
     /// Neither `stun:` nor `turn:`.
-    #[error("not the url of an ICE server: {0:?}; it starts with stun:, stuns:, turn: or turns:")]
+    #[error("not the url of an ICE server: \"{}\"; it starts with stun:, stuns:, turn: or turns:", .0.escape_debug())]
     Scheme(String),
     /// A TURN server wants a user name and a credential.
-    #[error("{0:?} needs a username and a credential")]
+    #[error("\"{}\" needs a username and a credential", .0.escape_debug())]
     Credential(String),
 }
 

@@ -122,7 +122,7 @@ impl FromStr for Id {
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         if let Some(other) = text.chars().find(|c| !c.is_ascii_hexdigit()) {
-            return Err(ParseIdError(format!("the character {other:?}")));
+            return Err(ParseIdError(format!("the character '{}'", other.escape_debug())));
         }
         if text.len() != Self::BYTES * 2 {
             return Err(ParseIdError(format!("{} digits", text.len())));

@@ -13,6 +13,8 @@ pub mod object;
 pub mod proto;
 pub mod record;
 pub mod signalling;
+#[cfg(feature = "net")]
+mod small_map;
 pub mod wire;
 
 #[cfg(feature = "net")]

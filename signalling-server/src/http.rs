@@ -1,4 +1,4 @@
-//! The paths of the server: the WebSocket on `/` and `/ws`, and the pages `/healthz`, `/metrics` and `/dht`.
+//! The paths of the server: the WebSocket on `/` and `/ws`, `/healthz`, `/metrics` and `/dht`, and for browsers a page on `/`.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Extension, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -20,14 +20,52 @@ use crate::server::{Shared, Visitor};
 /// Bytes of the buffer that a WebSocket reads into, and there is one for each connection. The library's default is 128 KiB.
 const READ_BUFFER: usize = 4 * 1024;
 
+/// What a browser is told where there is no page for it.
+const NO_PAGE: &str =
+    "\nIt has no page for browsers: run `cargo xtask web` and build it again, or start it with --page browser/dist.\n";
+
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
-        .route("/", get(upgrade))
+        .route("/", get(root))
         .route("/ws", get(upgrade))
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
         .route("/dht", get(dht))
+        .route("/{*file}", get(file))
         .with_state(shared)
+}
+
+/// A WebSocket for a node, the page for a browser.
+async fn root(
+    state: State<Arc<Shared>>,
+    visitor: Extension<Arc<Visitor>>,
+    headers: HeaderMap,
+    uri: Uri,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    if headers.contains_key(header::UPGRADE) || state.page.is_empty() {
+        self::upgrade(state, visitor, headers, upgrade).await
+    } else {
+        file(state, visitor, headers, uri).await
+    }
+}
+
+/// A file of the page.
+async fn file(
+    State(shared): State<Arc<Shared>>,
+    Extension(visitor): Extension<Arc<Visitor>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
+    visitor.answer(&shared.metrics);
+    match shared.page.answer(uri.path(), &headers) {
+        Some(response) => {
+            visitor.takes_file();
+            shared.metrics.page_files.inc();
+            response
+        }
+        None => (StatusCode::NOT_FOUND, "there is nothing of this name here\n").into_response(),
+    }
 }
 
 async fn upgrade(
@@ -39,8 +77,11 @@ async fn upgrade(
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
         Err(_) => {
-            shared.metrics.close("answered");
-            let say = "this is a signalling server of Atoll: connect with a WebSocket\n";
+            visitor.answer(&shared.metrics);
+            let mut say = "this is a signalling server of Atoll: connect with a WebSocket\n".to_owned();
+            if shared.page.is_empty() {
+                say.push_str(NO_PAGE);
+            }
             return (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], say).into_response();
         }
     };
@@ -66,13 +107,13 @@ fn origin_may_connect(allowed: &[String], headers: &HeaderMap) -> bool {
     allowed.is_empty() || allowed.iter().any(|one| one.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
 }
 
-async fn healthz(State(shared): State<Arc<Shared>>) -> &'static str {
-    shared.metrics.close("answered");
+async fn healthz(State(shared): State<Arc<Shared>>, Extension(visitor): Extension<Arc<Visitor>>) -> &'static str {
+    visitor.answer(&shared.metrics);
     "ok\n"
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    shared.metrics.close("answered");
+async fn metrics(State(shared): State<Arc<Shared>>, Extension(visitor): Extension<Arc<Visitor>>) -> Response {
+    visitor.answer(&shared.metrics);
     let counts = shared.registry().counts();
     let page = shared.metrics.to_text(shared.places.taken(), counts);
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], page).into_response()
@@ -85,8 +126,12 @@ struct DhtQuery {
     after: Option<Id>,
 }
 
-async fn dht(State(shared): State<Arc<Shared>>, query: Result<Query<DhtQuery>, QueryRejection>) -> Response {
-    shared.metrics.close("answered");
+async fn dht(
+    State(shared): State<Arc<Shared>>,
+    Extension(visitor): Extension<Arc<Visitor>>,
+    query: Result<Query<DhtQuery>, QueryRejection>,
+) -> Response {
+    visitor.answer(&shared.metrics);
     if !shared.settings.dht {
         return (StatusCode::FORBIDDEN, "this server does not show its rings: it was started without --dht\n")
             .into_response();

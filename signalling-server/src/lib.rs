@@ -2,7 +2,8 @@
 //!
 //! Nodes hold a WebSocket to it. It checks that a node holds the key of its id, tells it the ICE servers and some members of
 //! its ring, and hands on the messages by which two nodes set up a link ([`atoll::signalling`] has them all). It sees who
-//! wants to meet whom, but cannot listen in: the two ends of a link prove their keys to each other.
+//! wants to meet whom, but cannot listen in: the two ends of a link prove their keys to each other. To browsers it shows a page
+//! that is a node of the ring itself.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), atoll_signalling::BindError> {
@@ -26,11 +27,13 @@ mod connection;
 mod http;
 mod metrics;
 mod outbox;
+mod page;
 mod places;
 mod registry;
 mod server;
 mod settings;
 
+pub use page::{MAX_PAGE_BYTES, MAX_PAGE_FILES, PageSource};
 pub use registry::{FOUNDING, MAX_DHT_NODES};
 pub use server::{BindError, Server, ServerHandle};
 pub use settings::{DEFAULT_PORT, Limits, MIN_MESSAGE_BYTES, SettingError, Settings};

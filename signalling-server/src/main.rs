@@ -38,9 +38,12 @@ fn run(command: Command) -> anyhow::Result<()> {
         let handle = server.handle();
         let stop = stop_signal()?;
         if json {
-            println!("{}", serde_json::json!({ "listening": server.url() }));
+            println!("{}", serde_json::json!({ "listening": server.url(), "page": server.page_url() }));
         } else {
             println!("listening on {}", server.url());
+            if let Some(page) = server.page_url() {
+                println!("page for browsers at {page}");
+            }
         }
         tokio::spawn(async move {
             stop.await;

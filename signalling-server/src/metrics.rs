@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     pub(crate) registered: Counter,
     /// Times a node was told to found a ring.
     pub(crate) founded: Counter,
+    /// Files of the page that browsers got, or had already.
+    pub(crate) page_files: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -89,7 +91,7 @@ impl Metrics {
         registry.register(
             "connections_closed",
             "Connections that ended, by reason: the error code told to the node; left: it closed properly; lost: it vanished; \
-             answered: an HTTP request; bad-http: something else than HTTP",
+             answered: HTTP requests; bad-http: something else than HTTP",
             self.closed.clone(),
         );
         registry.register("messages_received", "Messages from nodes, by type", self.received.clone());
@@ -101,6 +103,7 @@ impl Metrics {
         );
         registry.register("registrations", "Registrations that took place", self.registered.clone());
         registry.register("founders", "Times a node was told to found a ring", self.founded.clone());
+        registry.register("page_files", "Files of the page that browsers got, or had already", self.page_files.clone());
         let mut page = String::new();
         text::encode(&mut page, &registry).expect("writing to a String cannot fail");
         page

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use atoll::ice::IceServer;
-use atoll_signalling::{Limits, Settings};
+use atoll_signalling::{Limits, PageSource, Settings};
 use clap::{Args, Parser};
 use serde::Deserialize;
 
 /// The signalling server of Atoll: it introduces a node to its first neighbour.
 ///
-/// Nodes connect with a WebSocket on / or /ws. GET /healthz says ok, /metrics is for Prometheus, and /dht?network=NAME shows a
-/// ring as JSON if --dht allows it. Put a reverse proxy in front for TLS (wss://).
+/// Nodes connect with a WebSocket on / or /ws; browsers find a page on / that is a node, too. GET /healthz says ok, /metrics is for
+/// Prometheus, and /dht?network=NAME shows a ring as JSON if --dht allows it. Put a reverse proxy in front for TLS (wss://).
 ///
 /// Each setting comes from its flag, else from its environment variable, else from the TOML file, where it has the name of the
 /// flag: max-networks = 100.
@@ -50,6 +50,9 @@ pub(crate) struct Options {
     /// Names (with :port, if the URL has one) of this server; registrations signed for others are refused [default: any]
     #[arg(long, env = "ATOLL_HOSTS", value_name = "HOST,...", value_delimiter = ',')]
     hosts: Option<Vec<String>>,
+    /// The page for browsers: a folder such as browser/dist, or "off" [default: the page that was built in]
+    #[arg(long, env = "ATOLL_PAGE", value_name = "FOLDER|off")]
+    page: Option<PathBuf>,
     /// Connections at one time [default: 10000]
     #[arg(long, env = "ATOLL_MAX_CONNECTIONS", value_name = "N")]
     max_connections: Option<usize>,
@@ -104,6 +107,7 @@ impl Options {
             dht: self.dht.or(others.dht),
             origins: self.origins.or(others.origins),
             hosts: self.hosts.or(others.hosts),
+            page: self.page.or(others.page),
             max_connections: self.max_connections.or(others.max_connections),
             max_connections_per_address: self.max_connections_per_address.or(others.max_connections_per_address),
             max_networks: self.max_networks.or(others.max_networks),
@@ -127,6 +131,7 @@ impl Options {
             dht: self.dht.unwrap_or(settings.dht),
             origins: self.origins.unwrap_or(settings.origins),
             hosts: self.hosts.unwrap_or(settings.hosts),
+            page: self.page.map_or(settings.page, page_source),
             limits: Limits {
                 connections: self.max_connections.unwrap_or(limits.connections),
                 connections_per_address: self.max_connections_per_address.unwrap_or(limits.connections_per_address),
@@ -164,6 +169,11 @@ impl std::str::FromStr for Seconds {
     }
 }
 
+/// The word `off`, or a folder; one of that name is `./off`.
+fn page_source(given: PathBuf) -> PageSource {
+    if given.as_os_str() == "off" { PageSource::Off } else { PageSource::Folder(given) }
+}
+
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 struct IceServers(Vec<IceServer>);
 
@@ -196,6 +206,13 @@ mod tests {
     #[test]
     fn told_nothing_it_runs_with_the_defaults() {
         assert_eq!(Options::default().into_settings(), Settings::default());
+    }
+
+    #[test]
+    fn the_page_is_a_folder_or_off() {
+        assert_eq!(flags(&["--page", "off"]).into_settings().page, PageSource::Off);
+        let file: Options = toml::from_str("page = \"browser/dist\"").unwrap();
+        assert_eq!(file.into_settings().page, PageSource::Folder("browser/dist".into()));
     }
 
     #[test]

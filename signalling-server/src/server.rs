@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
+use crate::page::{Page, PageSource};
 use crate::places::{NoPlace, Place, Places};
 use crate::registry::Registry;
 use crate::settings::{SettingError, Settings};
@@ -32,6 +35,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REFUSALS: usize = 64;
 /// How long one of them is listened to: its request has to be read, or the answer would be lost in a reset.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
+/// How much longer a connection may last that takes files of the page: its module is some 700 KB, and a phone may be slow.
+const FILES_TIME: Duration = Duration::from_secs(60);
 /// Bytes for the head of an HTTP request, the smallest buffer that hyper takes.
 const HTTP_BUFFER: usize = 8 * 1024;
 /// Header lines of an HTTP request.
@@ -70,6 +75,14 @@ pub enum BindError {
         /// What the system said.
         reason: io::Error,
     },
+    /// The folder with the page for browsers cannot be used.
+    #[error("the page in {} cannot be shown: {reason}", .folder.display())]
+    Page {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A setting that cannot work.
     #[error(transparent)]
     Settings(#[from] SettingError),
@@ -81,6 +94,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
     pub(crate) places: Arc<Places>,
+    pub(crate) page: Arc<Page>,
     pub(crate) stop: watch::Sender<bool>,
     registry: Mutex<Registry<Arc<Outbox>>>,
 }
@@ -98,13 +112,40 @@ pub(crate) struct Visitor {
     pub(crate) address: SocketAddr,
     /// When the handshake must be complete, registering included.
     pub(crate) deadline: Instant,
+    /// Whether a request on it was answered; how it ends is no news then.
+    answered: AtomicBool,
+    takes_files: AtomicBool,
     _place: Place,
+}
+
+impl Visitor {
+    fn new(address: SocketAddr, deadline: Instant, place: Place) -> Self {
+        Visitor { address, deadline, answered: false.into(), takes_files: false.into(), _place: place }
+    }
+
+    /// It has asked for something that is no WebSocket, and is counted so once.
+    pub(crate) fn answer(&self, metrics: &Metrics) {
+        if !self.answered.swap(true, Ordering::Relaxed) {
+            metrics.close("answered");
+        }
+    }
+
+    /// It loads the page, which may take longer than a handshake.
+    pub(crate) fn takes_file(&self) {
+        self.takes_files.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Server {
     /// Listens on the address of the settings.
     pub async fn bind(settings: Settings) -> Result<Self, BindError> {
         settings.check()?;
+        let page = match &settings.page {
+            PageSource::BuiltIn => Page::built_in(),
+            PageSource::Off => Arc::default(),
+            PageSource::Folder(folder) => Page::read(folder)
+                .map_err(|reason| BindError::Page { folder: folder.clone(), reason: reason.to_string() })?,
+        };
         let listen = |reason| BindError::Listen { address: settings.listen, reason };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -113,6 +154,7 @@ impl Server {
             places: Places::new(limits.connections, limits.connections_per_address),
             registry: Mutex::new(Registry::new(limits.networks, rand::random())),
             metrics: Metrics::default(),
+            page,
             stop: watch::Sender::new(false),
             settings,
         });
@@ -127,6 +169,11 @@ impl Server {
     /// The URL that nodes on this machine take.
     pub fn url(&self) -> String {
         format!("ws://{}", self.address)
+    }
+
+    /// The address of the page for browsers, if there is one.
+    pub fn page_url(&self) -> Option<String> {
+        (!self.shared.page.is_empty()).then(|| format!("http://{}/", self.address))
     }
 
     /// What stops this server.
@@ -157,7 +204,7 @@ impl Server {
             match shared.places.take(address.ip()) {
                 Ok(place) => {
                     shared.metrics.accepted.inc();
-                    let visitor = Arc::new(Visitor { address, deadline, _place: place });
+                    let visitor = Arc::new(Visitor::new(address, deadline, place));
                     tokio::spawn(serve_http(stream, visitor, router.clone(), Arc::clone(&shared)));
                 }
                 Err(no_place) => {
@@ -193,9 +240,10 @@ async fn serve_http(stream: TcpStream, visitor: Arc<Visitor>, router: Router, sh
     let _ = stream.set_nodelay(true); // Without it, messages wait some more: no reason to fail.
     let deadline = visitor.deadline;
     let router = TowerToHyperService::new(router);
+    let asks = Arc::clone(&visitor);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(Arc::clone(&visitor));
+        request.extensions_mut().insert(Arc::clone(&asks));
         router.call(request)
     });
     let connection = http1::Builder::new()
@@ -205,13 +253,26 @@ async fn serve_http(stream: TcpStream, visitor: Arc<Visitor>, router: Router, sh
         .max_headers(HTTP_HEADERS)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
+    let in_time = async {
+        tokio::pin!(connection);
+        match timeout_at(deadline, &mut connection).await {
+            Err(_) if visitor.takes_files.load(Ordering::Relaxed) => {
+                timeout_at(deadline + FILES_TIME, connection).await
+            }
+            end => end,
+        }
+    };
     let mut stop = shared.stop.subscribe();
     let end = tokio::select! {
-        end = timeout_at(deadline, connection) => end,
-        () = stopped(&mut stop) => return shared.metrics.close("shutting-down"),
+        end = in_time => Some(end),
+        () = stopped(&mut stop) => None,
     };
+    if visitor.answered.load(Ordering::Relaxed) {
+        return;
+    }
+    let Some(end) = end else { return shared.metrics.close("shutting-down") };
     match end {
-        Ok(Ok(())) => {} // Answered, or upgraded: counted where that is known.
+        Ok(Ok(())) => {} // Upgraded: counted where that is known.
         Ok(Err(error)) if error.is_timeout() => shared.metrics.close("handshake-timeout"),
         Ok(Err(error)) if error.is_parse() => shared.metrics.close("bad-http"),
         Ok(Err(_)) => shared.metrics.close("lost"),

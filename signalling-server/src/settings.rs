@@ -6,6 +6,8 @@ use std::time::Duration;
 use atoll::ice::IceServer;
 use atoll::signalling::MAX_MESSAGE_BYTES;
 
+use crate::page::PageSource;
+
 /// How a server is set up. `Settings::default()` is what `sig-server` runs with when told nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -21,6 +23,8 @@ pub struct Settings {
     /// The names that this server is known by (`signal.example.org`, with `:port` where the URL has one). Empty: any. With names,
     /// a registration that was signed for another server is refused.
     pub hosts: Vec<String>,
+    /// The page that browsers find at `/`. Default: the one that was built in.
+    pub page: PageSource,
     /// What a node, an address, and all of them together may take.
     pub limits: Limits,
 }
@@ -33,6 +37,7 @@ impl Default for Settings {
             dht: false,
             origins: Vec::new(),
             hosts: Vec::new(),
+            page: PageSource::BuiltIn,
             limits: Limits::default(),
         }
     }

@@ -96,7 +96,7 @@ fn time_all(caches: &str, mut nodes: Vec<Proto>, now: Time) {
     });
     handle("handle a pong", &|node, peer, _| (Header::new(kind::PONG, peer, node.id()), Message::Pong));
     handle("handle a ring that is not news", &|node, peer, _| {
-        let view = RingView { member: true, predecessors: vec![], successors: vec![peer.plus(1)] };
+        let view = RingView { member: true, predecessors: [].into(), successors: [peer.plus(1)].into() };
         (Header::new(kind::RING, peer, node.id()), Message::Ring(view.into()))
     });
     handle("handle a list of other neighbours", &|node, peer, rng| {

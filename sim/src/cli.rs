@@ -72,6 +72,10 @@ pub fn main(words: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
         Ok(parsed) => parsed,
         Err(refused) => return refuse(&refused),
     };
+    if let Err(error) = check_words(&parsed) {
+        eprintln!("error: {error:#}");
+        return EXIT_USAGE.into();
+    }
     match run(&parsed) {
         Ok(End::Done) => ExitCode::SUCCESS,
         Ok(End::Broken) => ExitCode::FAILURE,
@@ -100,6 +104,18 @@ enum End {
     /// A check has found something.
     Broken,
     Interrupted,
+}
+
+/// Whether the checks can do what they are told; the settings of scenarios have been looked at before.
+fn check_words(parsed: &Parsed) -> Result<()> {
+    let output = &parsed.cli.output;
+    match &parsed.cli.verb {
+        Verb::Check(args) => args.check()?,
+        Verb::Model(args) => args.check()?,
+        _ => return Ok(()),
+    }
+    ensure!(!output.csv && output.plot.is_empty(), "a check has no table and no plot: leave --csv and --plot out");
+    Ok(())
 }
 
 fn run(parsed: &Parsed) -> Result<End> {
@@ -143,7 +159,6 @@ fn run(parsed: &Parsed) -> Result<End> {
 
 /// Prints what a check has found.
 fn say(outcome: &(impl std::fmt::Display + serde::Serialize), output: &Output) -> Result<()> {
-    ensure!(!output.csv && output.plot.is_empty(), "a check has no table and no plot: leave --csv and --plot out");
     let text = if output.json { serde_json::to_string_pretty(outcome)? } else { outcome.to_string() };
     put(&(text.trim_end().to_owned() + "\n"))
 }

@@ -93,33 +93,38 @@ pub fn kleinberg_hops(through: (f64, f64), nodes: f64) -> f64 {
 }
 
 /// The share `quantile` of nodes holds at most so many times the mean number of keys, when each node has `virtual_nodes` random
-/// places on the ring and there are many keys: the quantile of an Erlang distribution.
+/// places on the ring and there are `mean` random keys a node.
 ///
-/// The arcs between random points are exponentially distributed: Karger et al., "Consistent hashing and random trees", STOC 1997;
-/// the figures: SIGCOMM 2001 (as [`chord_hops`]), section 6.2.
-pub fn load_quantile(virtual_nodes: u32, quantile: f64) -> f64 {
-    let shape = f64::from(virtual_nodes.max(1));
-    let below = |x: f64| {
-        let (mut term, mut sum) = (1.0, 0.0);
-        for k in 0..virtual_nodes.max(1) {
-            sum += term;
-            term *= x / f64::from(k + 1);
-        }
-        1.0 - sum * exp(-x)
-    };
-    let (mut low, mut high) = (0.0, 100.0 * shape);
-    for _ in 0..100 {
-        let middle = (low + high) / 2.0;
-        if below(middle) < quantile { low = middle } else { high = middle }
-    }
-    low / shape
+/// The arcs between random points are exponentially distributed (Karger et al., "Consistent hashing and random trees", STOC 1997), a
+/// node's are together Erlang, and so its keys, which fall on them at random, have a negative binomial distribution.
+pub fn load_quantile(virtual_nodes: u32, mean: f64, quantile: f64) -> f64 {
+    let below = shares_with_at_most(virtual_nodes, mean).take_while(|&share| share < quantile);
+    below.count() as f64 / mean
 }
 
-/// The most keys on one of `nodes`, as a multiple of the mean, in expectation: the harmonic number. Source as
-/// [`load_quantile`].
-pub fn load_maximum(nodes: usize) -> f64 {
-    (1..=nodes).rev().map(|k| 1.0 / k as f64).sum()
+/// The most keys on one of `nodes`, as a multiple of the mean, in expectation. As [`load_quantile`].
+pub fn load_maximum(nodes: usize, virtual_nodes: u32, mean: f64) -> f64 {
+    let nobody_has_more = shares_with_at_most(virtual_nodes, mean).map(|share| libm::pow(share, nodes as f64));
+    nobody_has_more.take_while(|&all| all < 1.0 - 1e-9).map(|all| 1.0 - all).sum::<f64>() / mean
 }
+
+/// The share of nodes with at most 0, 1, 2... keys: see [`load_quantile`]. Ends where all have.
+fn shares_with_at_most(virtual_nodes: u32, mean: f64) -> impl Iterator<Item = f64> {
+    let places = f64::from(virtual_nodes.max(1));
+    let more = mean / (mean + places);
+    let mut exactly = exp(places * log(1.0 - more));
+    let mut share = 0.0;
+    (0..).map(f64::from).map_while(move |keys: f64| {
+        // With many keys the first terms are too small for a number: they are left out.
+        let before = share;
+        share += exactly;
+        exactly *= (keys + places) / (keys + 1.0) * more;
+        (before < 1.0 - 1e-12 && keys < MOST_LOADED * mean).then_some(share)
+    })
+}
+
+/// No node has so many times the mean.
+const MOST_LOADED: f64 = 100.0;
 
 /// What the paper on Chord says of the keys a node, as multiples of the mean, among [`PAPER_NODES`] nodes.
 ///
@@ -128,6 +133,8 @@ pub fn load_maximum(nodes: usize) -> f64 {
 pub struct PaperLoad {
     /// Places of each node on the ring.
     pub virtual_nodes: usize,
+    /// Keys among the nodes.
+    pub keys: usize,
     /// 99 of 100 nodes hold at most so much.
     pub p99: f64,
     /// The most on one node.
@@ -137,13 +144,10 @@ pub struct PaperLoad {
 /// Nodes in the paper's section on load.
 pub const PAPER_NODES: usize = 10_000;
 
-/// Keys among them.
-pub const PAPER_KEYS: usize = 500_000;
-
-/// The paper's figures.
+/// The paper's figures: virtual nodes were tried with twice as many keys.
 pub const PAPER_LOADS: [PaperLoad; 2] = [
-    PaperLoad { virtual_nodes: 1, p99: 4.6, maximum: Some(9.1) },
-    PaperLoad { virtual_nodes: 20, p99: 1.6, maximum: None },
+    PaperLoad { virtual_nodes: 1, keys: 500_000, p99: 4.6, maximum: Some(9.1) },
+    PaperLoad { virtual_nodes: 20, keys: 1_000_000, p99: 1.6, maximum: None },
 ];
 
 /// The share of lookups that come through when each member on the way drops with probability `dropping`, the way has `hops`
@@ -224,9 +228,13 @@ mod tests {
 
     #[test]
     fn the_load_is_that_of_the_paper() {
-        close(load_quantile(1, 0.99), 4.6);
-        close(load_quantile(20, 0.99), 1.6);
-        close(load_maximum(10_000), 9.79);
+        close(load_quantile(1, 50.0, 0.99), 4.64);
+        close(load_quantile(20, 100.0, 0.99), 1.65);
+        // Half as many keys scatter more.
+        close(load_quantile(20, 50.0, 0.99), 1.70);
+        // The paper's 9.1 is one ring of many.
+        close(load_maximum(10_000, 1, 50.0), 9.88);
+        close(load_maximum(10_000, 20, 50.0), 2.31);
     }
 
     #[test]

@@ -17,6 +17,22 @@ fn a_bad_scenario_ends_with_2_before_anything_runs() {
 }
 
 #[test]
+fn a_check_that_cannot_be_done_ends_with_2_before_anything_runs() {
+    for (words, told) in [
+        (&["check", "--seeds", "0"][..], "--seeds is at least 1"),
+        (&["check", "--seeds", "1", "--csv"], "a check has no table and no plot"),
+        (&["check", "--file", "no-such-file.toml"], "no-such-file.toml"),
+        (&["model", "--nodes", "0"], "a model has 1 to 6 nodes"),
+    ] {
+        let output = sim().args(words).output().expect("the program starts");
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {output:?}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.starts_with("error: ") && error.contains(told), "{words:?}: {error}");
+        assert!(output.stdout.is_empty(), "{words:?}: {output:?}");
+    }
+}
+
+#[test]
 fn a_report_can_be_repeated_from_its_output() {
     let words = ["hops", "--nodes", "40", "--lookups", "200", "--settle", "5s", "--seed", "5", "--json"];
     let run = |words: &[&str]| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use atoll::id::Id;
 use atoll::key::Identity;
 use atoll::proto::{Answer, Config, Input, StoreError, Token};
-use atoll::record::{Key, Record, Seconds};
+use atoll::record::{Key, MAX_VALUE, Record, Seconds};
 use atoll::wire::StoreRefusal;
 use sim::engine::{Happening, Network, World};
 
@@ -104,6 +104,69 @@ fn what_is_written_is_read_from_everywhere_and_kept_by_the_owner_and_five_succes
         assert_eq!(keepers(&world, &record.key()), expected);
     }
     assert_eq!(get(&mut world, 3, Key::of_value(b"nothing")), Ok(None));
+}
+
+/// A value of so many bytes that take several frames.
+fn large(world: &World, number: u8, bytes: usize) -> Record {
+    Record::value_of(vec![number; bytes], clock(world).after(3600 * S)).expect("a value")
+}
+
+#[test]
+fn a_value_of_64_kib_is_written_and_read_from_everywhere_though_frames_are_lost() {
+    for (seed, loss) in [(80, 0.0), (81, 0.02), (82, 0.1)] {
+        let mut world = ring(30, seed);
+        world.network.loss = loss;
+        for number in 0..10 {
+            let record = large(&world, number, MAX_VALUE - usize::from(number) * 7000);
+            let at = world.random_node().unwrap();
+            let kept = put(&mut world, at, record.clone()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            assert!(loss > 0.0 || kept == 6, "seed {seed}: kept by {kept}");
+            let at = world.random_node().unwrap();
+            assert_eq!(get(&mut world, at, record.key()), Ok(Some(record.clone())), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn many_large_values_at_once_all_arrive() {
+    let mut world = ring(20, 83);
+    let records: Vec<Record> = (0..100).map(|number| large(&world, number, MAX_VALUE)).collect();
+    for (number, record) in records.iter().enumerate() {
+        let token = Token(number as u64);
+        world.input(number % 3, Input::Put { token, record: Box::new(record.clone()) });
+    }
+    world.run_for(11 * S);
+    let refused: Vec<&Happening> = world
+        .happened
+        .iter()
+        .map(|(_, what)| what)
+        .filter(|what| matches!(what, Happening::Answer { answer: Answer::Put(Err(_)), .. }))
+        .collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    world.run_for(30 * S);
+    for record in &records {
+        assert_eq!(keepers(&world, &record.key()).len(), 6);
+    }
+}
+
+#[test]
+fn large_values_survive_when_their_owner_and_four_successors_die_at_once() {
+    let mut world = ring(30, 84);
+    let records: Vec<Record> = (0..40).map(|number| large(&world, number, MAX_VALUE)).collect();
+    for record in &records {
+        put(&mut world, 0, record.clone()).expect("kept");
+    }
+    let victims: Vec<usize> = from_owner_on(&world, records[0].key().point())[..5].to_vec();
+    for at in victims {
+        world.kill(at);
+    }
+    world.run_for(15 * S);
+    let reader = world.random_node().unwrap();
+    for record in &records {
+        assert_eq!(get(&mut world, reader, record.key()), Ok(Some(record.clone())));
+    }
+    let whole = |world: &mut World| records.iter().all(|record| keepers(world, &record.key()).len() >= 6);
+    assert!(world.run_until(90 * S, 100, whole).is_some(), "not all are kept by six again\n{}", world.describe());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 // What programmers of pages use, and misuse: two tabs of Chromium and a native node.
 
 import assert from 'node:assert';
-import { after, before, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 import { endAll, eventually, join, launch, Process, serve, tab } from './support.mjs';
 
 let url;
@@ -25,6 +25,12 @@ before(async () => {
 });
 
 after(endAll);
+
+/** What happened to the nodes is part of what a failure shows. */
+afterEach(async (t) => {
+  if (t.passed) return;
+  for (const [name, page] of Object.entries({ here, there })) t.diagnostic(`${name}: ${(await page.evaluate(() => events)).join('\n')}`);
+});
 
 /** What a function in the first tab rejects with: its code, and whether it is an error of ours. */
 function fails(page, run, ...args) {
@@ -50,6 +56,15 @@ test('functions go both ways, and come back', async () => {
     return [await echo.deep.x.f(21), await echo.twice((n) => n + 1, 40), await echo.twice(async (n) => `${n}!`, 'a')];
   }, peer);
   assert.deepEqual(said, [42, 42, 'a!!']);
+});
+
+test('a service says what it has', async () => {
+  const shape = await here.evaluate((peer) => node.peer(peer).describe('Echo'), peer);
+  assert.deepEqual(Object.keys(shape.members).sort(), ['a', 'count', 'deep', 'echo', 'twice']);
+  const { a, count, deep, echo } = shape.members;
+  assert.equal(a.value.kind, 'text');
+  assert.deepEqual([echo.function.gives, count.function.gives], ['any', 'stream']);
+  assert.ok(deep.object.members.x.object.members.f.function);
 });
 
 test('an async generator gives its results one by one, and hears when nobody wants more', async () => {
@@ -115,13 +130,108 @@ test('a value that is watched tells each change', async () => {
 });
 
 test('what is stored is found by another, also under a name of its own', async () => {
-  const keys = await here.evaluate(async () => [await node.put('hello'), await node.put(new Uint8Array([1]), { name: 'one' })]);
+  const keys = await here.evaluate(async () => [await node.put('hello'), await node.putEntry('one', new Uint8Array([1]))]);
   const found = await there.evaluate(async (keys) => {
     const [text, bytes] = await Promise.all(keys.map((key) => node.get(key)));
     return [new TextDecoder().decode(text), [...bytes], await node.get('0'.repeat(64))];
   }, keys);
   assert.deepEqual(found.slice(0, 2), ['hello', [1]]);
   assert.equal(found[2] ?? undefined, undefined);
+  assert.equal(keys[1], await here.evaluate(async () => {
+    await node.delete('one');
+    return `${node.key}/one`;
+  }));
+  assert.equal((await there.evaluate((key) => node.get(key), keys[1])) ?? undefined, undefined);
+});
+
+test('a channel brings what is published to all members, as what it was', async () => {
+  await there.evaluate(async () => {
+    globalThis.news = await node.channel('news');
+    globalThis.heard = [];
+    globalThis.hearing = (async () => {
+      for await (const { publisher, scope, message, missed } of news.subscribe('sports')) heard.push({ publisher, scope, message, missed });
+    })();
+  });
+  const [mine, sequences] = await here.evaluate(async () => {
+    const news = await node.channel('news');
+    const own = news.subscribe();
+    const sequences = [];
+    for (const value of ['3:1', { home: 3, at: [1.5, null] }, new Uint8Array([7]), 12n]) sequences.push(await news.publish('sports', value));
+    await news.publish('weather', 'rain');
+    const mine = [];
+    for await (const { message, sequence } of own) {
+      mine.push([sequence, message instanceof Uint8Array ? 'bytes' : message]);
+      if (message === 'rain') break;
+    }
+    await news.leave();
+    return [mine, sequences];
+  });
+  assert.deepEqual(mine.map(([, message]) => message), ['3:1', { home: 3, at: [1.5, null] }, 'bytes', 12, 'rain']);
+  assert.deepEqual(mine.slice(0, 4).map(([sequence]) => sequence), sequences);
+  await eventually(5000, () => there.evaluate(() => (heard.length === 4 ? undefined : `it heard ${JSON.stringify(heard)}`)));
+  const heard = await there.evaluate(async () => {
+    await news.leave();
+    await hearing;
+    return heard.map(({ publisher, scope, message, missed }) => [publisher, scope, message instanceof Uint8Array ? 'bytes' : message, missed]);
+  });
+  const sender = await here.evaluate(() => node.id);
+  assert.deepEqual(heard.map(([, , message]) => message), ['3:1', { home: 3, at: [1.5, null] }, 'bytes', 12]);
+  assert(heard.every(([publisher, scope, , missed]) => publisher === sender && scope === 'sports' && missed === 0));
+});
+
+test('a channel that is joined twice is left by each, and what waits for its messages ends', async () => {
+  const ends = await here.evaluate(async () => {
+    const [one, two] = [await node.channel('twice'), await node.channel('twice')];
+    const [ones, twos] = [one.subscribe(), two.subscribe()];
+    const waiting = ones.next();
+    await one.leave();
+    const ended = [(await waiting).done, (await ones.next()).done, one.left];
+    await two.publish('x', 'still here');
+    const { value } = await twos.next();
+    const aborted = two.subscribe('x', { signal: AbortSignal.timeout(50) });
+    const reason = await aborted.next().catch((error) => error.name);
+    const last = twos.next();
+    await two.leave();
+    return [...ended, value.message, reason, (await last).done];
+  });
+  assert.deepEqual(ends, [true, true, true, 'still here', 'TimeoutError', true]);
+});
+
+test('a channel tells who is there, and a private one is for those who know its secret', async () => {
+  const secret = 'sixteen or more bytes';
+  const seen = await there.evaluate(async (secret) => {
+    globalThis.ours = await node.channel('ours', { secret });
+    globalThis.seen = [];
+    for (const type of ['memberjoin', 'memberupdate', 'memberleave']) ours.addEventListener(type, ({ detail }) => seen.push([type, detail.data]));
+  }, secret);
+  assert.equal(seen, undefined);
+  await here.evaluate(async (secret) => {
+    const ours = await node.channel('ours', { secret });
+    await ours.announce({ name: 'a' });
+    await ours.announce({ name: 'b' });
+    await ours.leave();
+  }, secret);
+  const expected = [['memberjoin', { name: 'a' }], ['memberupdate', { name: 'b' }], ['memberleave', undefined]];
+  await eventually(5000, () => there.evaluate((wanted) => (JSON.stringify(seen) === wanted ? undefined : JSON.stringify(seen)), JSON.stringify(expected)));
+  assert.deepEqual(await there.evaluate(() => ours.members), []);
+  await there.evaluate(() => ours.leave());
+});
+
+test('a node shows its place on the ring, and the way to others', async () => {
+  const [status, found, hops, hash] = await here.evaluate(async (peer) => {
+    const { Id } = await import('/js/index.js');
+    const hash = await Id.hash('hello');
+    return [await node.status(), await node.lookup(peer), await node.trace(peer), hash === (await node.lookup('hello')).point ? hash : 'another'];
+  }, peer);
+  assert.equal(status.phase, 'member');
+  assert.deepEqual(status.arc, { after: status.predecessors[0], upTo: status.id });
+  assert(status.links.some((link) => link.peer === peer && ['ring', 'join'].includes(link.kind)), JSON.stringify(status.links));
+  assert.equal(found.owner, peer);
+  assert(found.hops >= 1);
+  assert.equal(hops.at(-1).id, peer);
+  assert(hops.every(({ time }) => time > 0 && time < 1000), JSON.stringify(hops));
+  // The first 48 bits of SHA-1.
+  assert.equal(hash, 'aaf4c61ddcc5');
 });
 
 test('a peer is found by its name', async () => {
@@ -150,6 +260,29 @@ test('a wrong use is an error with a code', async () => {
     [() => node.listen().next(), 'name-taken'],
     [() => node.get('no key'), 'wrong-arguments'],
     [() => node.put(7), 'wrong-arguments'],
+    [() => node.put(new Uint8Array(1 << 20)), 'too-large'],
+    [() => node.putEntry('', 'x'), 'wrong-arguments'],
+    [() => node.channel(''), 'wrong-arguments'],
+    [() => node.channel('ours', { secret: 'short' }), 'wrong-arguments'],
+    [() => node.channel('ours', { signed: 'yes' }), 'wrong-arguments'],
+    [async () => (await node.channel('bad')).publish(7, 'x'), 'wrong-arguments'],
+    [async () => (await node.channel('bad')).publish('x', () => {}), 'malformed'],
+    [async () => (await node.channel('bad')).publish('x', 'x'.repeat(16 * 1024)), 'too-large'],
+    [async () => (await node.channel('bad')).announce('x'.repeat(2000)), 'too-large'],
+    [async () => (await node.channel('bad')).announce(1n), 'malformed'],
+    [
+      async () => {
+        const bad = await node.channel('bad');
+        await bad.leave();
+        return bad.publish('x', 'y');
+      },
+      'closed',
+    ],
+    [() => node.trace('00f3a1b2c4d5'), 'no-such-peer'],
+    [() => node.handle('x', 7), 'wrong-arguments'],
+    [() => node.handle('sea:nearest', () => 1), 'name-taken'],
+    [() => node.call('00f3a1b2c4d5', 'x', 'no array'), 'wrong-arguments'],
+    [() => node.peer(node.id).call('Echo', 'echo', 'no array'), 'wrong-arguments'],
     [() => node.updateFinger(48), 'wrong-arguments'],
   ];
   for (const [run, code] of cases) assert.deepEqual(await fails(here, run), error(code), run.toString());
@@ -238,7 +371,9 @@ test("webrtc-explorer's names work", async () => {
       socket.end('hello');
     });
     const answered = await say(mine.node.id, 'and back');
-    const rows = Object.values(await mine.updateFingerTable());
+    // Links of a node that has just joined are still being made, and a row may have to wait for one.
+    let rows = [];
+    for (const until = Date.now() + 5000; rows.length === 0 && Date.now() < until; ) rows = Object.values(await mine.updateFingerTable());
     await new Promise((resolve) => listener.close(resolve));
     return [code, echoed, answered, rows.length > 0 && rows.every((id) => id.length === 12)];
   }, server.url);

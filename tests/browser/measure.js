@@ -101,14 +101,14 @@ globalThis.socketSend = async (peer, bytes) => {
   await writer.close();
 };
 
-/** Joins and leaves so often; gives the bytes of the module's memory after each. */
+/** Joins and leaves so often; gives the bytes of the module's memory after each, and the connections of the page. */
 globalThis.joinAndLeave = async (signalling, times) => {
   const { memory } = await import('/wasm/atoll_web.js').then((module) => module.default());
-  const sizes = [];
+  const rounds = [];
   for (let at = 0; at < times; at += 1) {
     const node = await Atoll.join({ signalling });
     await node.close();
-    sizes.push(memory.buffer.byteLength);
+    rounds.push({ bytes: memory.buffer.byteLength, ...Atoll.connections });
   }
-  return sizes;
+  return rounds;
 };

@@ -2,6 +2,21 @@
 
 import { Atoll, AtollError } from '/js/index.js';
 
+// What the page has, so that a test can cut it.
+const made = new Set();
+globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor(...args) {
+    super(...args);
+    made.add(this);
+  }
+};
+
+/** Closes all connections behind the node's back. */
+globalThis.cutConnections = () => {
+  for (const connection of made) connection.close();
+  made.clear();
+};
+
 globalThis.Atoll = Atoll;
 globalThis.AtollError = AtollError;
 globalThis.unhandled = [];
@@ -11,6 +26,10 @@ addEventListener('unhandledrejection', (event) => globalThis.unhandled.push(Stri
 globalThis.start = async (options) => {
   const node = await Atoll.join(options);
   globalThis.node = node;
+  globalThis.events = [];
+  for (const type of ['join', 'isolated', 'peerconnect', 'peerdisconnect', 'ringchange', 'leave', 'refused', 'linkfailed', 'signallinglost']) {
+    node.addEventListener(type, ({ detail }) => events.push(`${Math.round(performance.now())} ${type} ${JSON.stringify(detail)}`));
+  }
   echo(node);
   await node.provide('Echo', {
     a: 'information here',

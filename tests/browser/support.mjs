@@ -17,6 +17,9 @@ const PROGRAMS = {
   firefox: process.env.ATOLL_FIREFOX ?? '/usr/bin/firefox-esr',
 };
 
+/** Most tests look at many tabs, of which one is in front. */
+const AWAKE = ['--disable-background-timer-throttling', '--disable-renderer-backgrounding', '--disable-backgrounding-occluded-windows'];
+
 const SETTINGS = {
   chrome: {
     args: [
@@ -27,10 +30,7 @@ const SETTINGS = {
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
-      // Tests look at many tabs, of which one is in front.
-      '--disable-background-timer-throttling',
-      '--disable-renderer-backgrounding',
-      '--disable-backgrounding-occluded-windows',
+      ...AWAKE,
     ],
   },
   firefox: {
@@ -42,7 +42,8 @@ const SETTINGS = {
   },
 };
 
-const package_ = fileURLToPath(new URL('../../browser/', import.meta.url));
+const repository = fileURLToPath(new URL('../../', import.meta.url));
+const package_ = path.join(repository, 'browser');
 const pages = fileURLToPath(new URL('./', import.meta.url));
 const TYPES = { '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm', '.html': 'text/html' };
 
@@ -52,6 +53,11 @@ const started = [];
 /** Ends everything that was started. */
 export async function endAll() {
   for (const end of started.splice(0).reverse()) await end().catch(() => {});
+}
+
+/** Has `end` called at the end. */
+export function ending(end) {
+  started.push(end);
 }
 
 /** A process of `test-node`. */
@@ -89,15 +95,27 @@ export class Process {
   }
 }
 
-/** Serves the package and the test pages; gives the URL. */
-export async function serve() {
+/** What is served from where, by how its path begins. */
+const ROOTS = [
+  ['/js/', package_],
+  ['/wasm/', package_],
+  ['/browser/', repository],
+  ['/examples/', repository],
+  ['/', pages],
+];
+
+/** With these a page's clock counts microseconds, and not tenths of a millisecond. */
+const ISOLATED = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
+
+/** Serves the package, the examples and the test pages; gives the URL. Pages that are to measure time are `isolated`. */
+export async function serve({ isolated = false } = {}) {
   const server = http.createServer((request, response) => {
     const name = new URL(request.url, 'http://x').pathname;
-    const root = name.startsWith('/js/') || name.startsWith('/wasm/') ? package_ : pages;
+    const root = ROOTS.find(([start]) => name.startsWith(start))[1];
     const file = path.join(root, path.normalize(name));
     fs.readFile(file, (error, bytes) => {
       if (error) return response.writeHead(404).end();
-      response.writeHead(200, { 'content-type': TYPES[path.extname(file)] ?? 'text/plain' }).end(bytes);
+      response.writeHead(200, { ...(isolated && ISOLATED), 'content-type': TYPES[path.extname(file)] ?? 'text/plain' }).end(bytes);
     });
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -108,9 +126,14 @@ export async function serve() {
   return `http://127.0.0.1:${server.address().port}`;
 }
 
-/** A browser, `chrome` or `firefox`. */
-export async function launch(kind) {
-  const browser = await puppeteer.launch({ browser: kind, executablePath: PROGRAMS[kind], headless: true, ...SETTINGS[kind] });
+/** A browser, `chrome` or `firefox`; `throttled`, one that slows down the tabs that are not in front, as for people. */
+export async function launch(kind, { throttled = false } = {}) {
+  const settings = { ...SETTINGS[kind] };
+  if (throttled) {
+    settings.args = settings.args.filter((argument) => !AWAKE.includes(argument));
+    settings.ignoreDefaultArgs = AWAKE;
+  }
+  const browser = await puppeteer.launch({ browser: kind, executablePath: PROGRAMS[kind], headless: true, ...settings });
   started.push(() => browser.close());
   return browser;
 }

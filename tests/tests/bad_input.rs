@@ -22,7 +22,8 @@ const SOON: Duration = Duration::from_secs(10);
 /// A frame of every kind, true in form, from `src` to `dst`.
 fn proper_frames(src: Id, dst: Id) -> Vec<BytesMut> {
     let ids = |count: usize| (0..count as u64).map(|n| Id::new(n * 0x1_0000_0001)).collect::<Vec<Id>>();
-    let view = Arc::new(RingView { member: true, predecessors: ids(2), successors: ids(MAX_SUCCESSORS) });
+    let view = RingView { member: true, predecessors: ids(2).into(), successors: ids(MAX_SUCCESSORS).into() };
+    let view = Arc::new(view);
     let dial = |step| Message::Dial(Dial { attempt: 7, step });
     let messages = [
         Message::Ping,

@@ -16,7 +16,7 @@ fn passes(file: &str) {
 /// Runs a program, or says what is missing. With `ATOLL_BROWSERS=required`, as `run-tests` has it, nothing may be missing.
 fn succeeds(program: &str, arguments: &[&str]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
-    let needed = ["node_modules/puppeteer-core", "../../browser/wasm/atoll_web.js"];
+    let needed = ["node_modules/puppeteer-core", "../../browser/wasm/atoll_web.js", "../../browser/dist/index.html"];
     if let Some(missing) = needed.iter().find(|path| !folder.join(path).exists()) {
         let required = std::env::var_os("ATOLL_BROWSERS").is_some_and(|wanted| wanted == "required");
         assert!(!required, "{missing} is missing");
@@ -44,6 +44,36 @@ fn tabs_and_native_nodes_are_one_ring() {
 #[test]
 fn pages_use_and_misuse_a_node() {
     passes("face.test.mjs");
+}
+
+#[test]
+fn the_page_computes_the_circle_of_ids() {
+    passes("circle.test.mjs");
+}
+
+#[test]
+fn the_page_of_a_signalling_server_shows_the_ring_and_uses_it() {
+    passes("page.test.mjs");
+}
+
+#[test]
+fn channels_connections_and_calls_by_the_names_of_sea() {
+    passes("seeds.test.mjs");
+}
+
+#[test]
+fn a_tab_lives_through_what_browsers_do_to_it() {
+    passes("life.test.mjs");
+}
+
+#[test]
+fn the_examples_work() {
+    passes("examples.test.mjs");
+}
+
+#[test]
+fn the_package_serves_pages_vite_and_typescript() {
+    passes("package.test.mjs");
 }
 
 #[test]

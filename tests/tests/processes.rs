@@ -219,6 +219,29 @@ async fn every_third_is_killed_and_the_rest_reach_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_were_acknowledged_are_there_when_a_third_was_killed_meanwhile() {
+    let _alone = ALONE.lock().await;
+    let mut ring = Processes::start(9).await;
+    let writer = ring.nodes[0].id();
+    let victims: Vec<Id> = ring.nodes[3..6].iter().map(Process::id).collect();
+    let (mut keys, mut refused) = (Vec::new(), Vec::new());
+    for number in 0..60 {
+        if number == 30 {
+            ring.kill(&victims).await;
+        }
+        let answer = ring.node(writer).ask(&format!("put value-{number}")).await;
+        match answer["key"].as_str() {
+            Some(key) => keys.push(key.to_owned()),
+            None => refused.push(answer),
+        }
+    }
+    println!("{} acknowledged, refused: {refused:?}", keys.len());
+    assert!(keys.len() >= 30, "what was written before the kill is acknowledged: {refused:?}");
+    let survivors = ring.ask_all(&format!("get 30 {}", keys.join(" "))).await;
+    assert!(survivors.iter().all(|answer| answer["missing"] == Value::Array(Vec::new())), "{survivors:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_hops_of_a_stream_are_killed_and_it_loses_nothing() {
     let _alone = ALONE.lock().await;
     let mut ring = Processes::with_budget(16, &FEW_LINKS).await;

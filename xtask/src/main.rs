@@ -1,5 +1,6 @@
-//! `cargo xtask web`: the node for browsers, built into the npm package `browser/`.
+//! `cargo xtask web`: the node for browsers, built into the npm package `browser/`, and the page that signalling servers show.
 
+mod page;
 mod shrink;
 mod toolchain;
 
@@ -14,9 +15,8 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::toolchain::Toolchain;
 
-/// Bytes that a page loads at most for a node, compressed as web servers do. The aim is 650 KiB, which the module kept before it
-/// forwarded channels; it must not grow further meanwhile.
-const MAX_GZIP: usize = 684 * 1024;
+/// Bytes that a page loads at most for a node, compressed as web servers do.
+const MAX_GZIP: usize = 650 * 1024;
 
 /// Builds of Atoll that take more than cargo.
 #[derive(Parser)]
@@ -27,22 +27,26 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Builds the node for browsers into `browser/wasm`: what `browser/js/index.js` loads.
+    /// Builds the node for browsers into `browser/wasm`, what `browser/js/index.js` loads, and the page of the signalling server.
     Web {
         /// Leaves out `wasm-opt`, for a quick look. What comes out is too large to ship.
         #[arg(long)]
         quick: bool,
     },
+    /// Puts the page of the signalling server together anew, in `browser/dist`, with the node that is built.
+    Page,
 }
 
 fn main() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     match Arguments::parse().task {
-        Task::Web { quick } => web(quick),
+        Task::Web { quick } => web(root, quick)?,
+        Task::Page => {}
     }
+    page::assemble(root)
 }
 
-fn web(quick: bool) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+fn web(root: &Path, quick: bool) -> Result<()> {
     let module = Toolchain::find()?.build(root)?;
     let out = root.join("browser/wasm");
     bind(&module, &out)?;
@@ -50,11 +54,14 @@ fn web(quick: bool) -> Result<()> {
     if !quick {
         shrink::shrink(&bound, &root.join("browser"))?;
     }
+    for license in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        fs::copy(root.join(license), root.join("browser").join(license))?;
+    }
     let bytes = fs::read(&bound)?;
     // Imports of C functions that nobody defines end up in this module, which no browser has.
     let needs_env = bytes.windows(4).any(|window| window == b"\x03env");
     ensure!(!needs_env, "the module imports from \"env\": a C function is missing in it");
-    let compressed = gzip(&bytes)?;
+    let compressed = gzip(&bytes)?.len();
     println!(
         "{}: {} KiB, {} KiB compressed with gzip (at most {} KiB)",
         bound.strip_prefix(root)?.display(),
@@ -83,10 +90,10 @@ fn bind(module: &Path, out: &Path) -> Result<()> {
         .generate(out)
 }
 
-fn gzip(bytes: &[u8]) -> Result<usize> {
+fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     std::io::Write::write_all(&mut encoder, bytes)?;
-    Ok(encoder.finish()?.len())
+    Ok(encoder.finish()?)
 }
 
 /// Where a program is, if it can be found.

@@ -10,6 +10,9 @@ use crate::program;
 /// The npm package that brings it.
 const PACKAGE: &str = "binaryen@132.0.0";
 
+/// Functions with one caller are put into it up to this size: larger ones make fewer bytes, but more once they are compressed.
+const MAX_INLINED: &str = "--one-caller-inline-max-function-size=30";
+
 /// Optimises the module in its place for size. `package` is the folder of the npm package.
 pub(crate) fn shrink(module: &Path, package: &Path) -> Result<()> {
     let brought = package.join("node_modules/.bin/wasm-opt");
@@ -28,7 +31,8 @@ pub(crate) fn shrink(module: &Path, package: &Path) -> Result<()> {
         "--enable-reference-types",
         "--enable-sign-ext",
     ];
-    let status = Command::new(&brought).arg("-Oz").args(features).arg(module).arg("-o").arg(module).status();
+    let status =
+        Command::new(&brought).args(["-Oz", MAX_INLINED]).args(features).arg(module).arg("-o").arg(module).status();
     ensure!(status.context("wasm-opt does not run")?.success(), "wasm-opt failed");
     Ok(())
 }

@@ -10,9 +10,9 @@ use crate::program;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// What a page need not load: the places in the sources that panics name, and the fields that `{:?}` shows. Texts are quoted by it all
-/// the same. Neither is stable yet, so the compiler is told to take them (`RUSTC_BOOTSTRAP`).
-const FLAGS: &str = "-Zlocation-detail=none -Zfmt-debug=shallow";
+/// What a page need not load: the places in the sources that panics name, and all that `{:?}` shows. So no text for people may use it.
+/// Neither is stable yet, and the compiler is told to take them (`RUSTC_BOOTSTRAP`).
+const FLAGS: &str = "-Zlocation-detail=none -Zfmt-debug=none";
 
 /// Debian's: a compiler new enough for this workspace, and what it needs to build its standard library and the C parts of `ring`.
 const DEBIAN: [&str; 6] = ["rustc-web", "cargo-web", "rust-web-src", "lld-19", "clang-19", "llvm-19"];

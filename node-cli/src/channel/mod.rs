@@ -6,11 +6,13 @@ mod way;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use atoll::object::Value;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use self::way::{Came, Way, with};
 use crate::args::{NodeArgs, PubArgs, SubArgs};
+use crate::objects;
 use crate::output::Output;
 
 pub(crate) use self::bench::bench;
@@ -56,7 +58,7 @@ pub(crate) async fn subscribe(args: &SubArgs, node: &NodeArgs, output: Output) -
         way.subscribe(args.channel.scope.as_deref(), joined, |came| {
             match &came {
                 Came::Message(message) => {
-                    output.line(String::from_utf8_lossy(&message.payload), &object(message))?;
+                    output.line(shown(message), &object(message))?;
                     printed += 1;
                 }
                 Came::Lagged { count, publisher } => output.event(
@@ -72,7 +74,22 @@ pub(crate) async fn subscribe(args: &SubArgs, node: &NodeArgs, output: Output) -
     .await
 }
 
-/// A message for programs: its payload as text, where it is text, otherwise as hexadecimal digits.
+/// A message for people.
+fn shown(message: &way::Message) -> String {
+    match &message.value {
+        Value::Text(text) => text.clone(),
+        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        value => json_of(value).to_string(),
+    }
+}
+
+/// A value in the JSON of the daemon's lines, in which bytes have a form as well.
+fn json_of(value: &Value) -> serde_json::Value {
+    let json = objects::json(value).ok();
+    json.and_then(|json| serde_json::from_str(json.get()).ok()).unwrap_or_default()
+}
+
+/// A message for programs: its payload as text, where it is text, a value as JSON, otherwise as hexadecimal digits.
 fn object(message: &way::Message) -> serde_json::Value {
     let mut object = json!({
         "event": "message",
@@ -81,9 +98,10 @@ fn object(message: &way::Message) -> serde_json::Value {
         "scope": message.scope,
         "sent_us": message.sent,
     });
-    match std::str::from_utf8(&message.payload) {
-        Ok(text) => object["text"] = text.into(),
-        Err(_) => object["hex"] = atoll::key::hex(&message.payload).into(),
+    match &message.value {
+        Value::Text(text) => object["text"] = text.as_str().into(),
+        Value::Bytes(bytes) => object["hex"] = atoll::key::hex(bytes).into(),
+        value => object["value"] = json_of(value),
     }
     object
 }

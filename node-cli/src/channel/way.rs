@@ -4,7 +4,6 @@ use anyhow::Context;
 use atoll::channel::{Channel, ChannelError, ChannelOptions};
 use atoll::object::Value;
 use atoll_door::DoorError;
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -33,7 +32,7 @@ pub(super) struct Message {
     pub(super) number: u64,
     pub(super) scope: String,
     pub(super) sent: u64,
-    pub(super) payload: Bytes,
+    pub(super) value: Value,
 }
 
 /// What the daemon says of a channel: a message, or that some are missing.
@@ -125,11 +124,11 @@ impl Way {
                 loop {
                     let came = match messages.recv().await.context("the node has left the channel")? {
                         Ok(message) => Came::Message(Message {
+                            value: message.value(),
                             publisher: message.publisher.to_string(),
                             number: message.number,
                             scope: message.scope,
                             sent: message.sent,
-                            payload: message.payload,
                         }),
                         Err(lagged) => Came::Lagged {
                             count: lagged.count,
@@ -164,17 +163,13 @@ impl Item<'_> {
             return Ok(Came::Lagged { count, publisher: self.publisher });
         }
         let Value::Text(scope) = value(self.scope.context(MISSING)?.get())? else { anyhow::bail!(MISSING) };
-        let payload = match value(self.payload.context(MISSING)?.get())? {
-            Value::Text(text) => text.into(),
-            Value::Bytes(bytes) => bytes,
-            _ => anyhow::bail!(MISSING),
-        };
+        let value = value(self.payload.context(MISSING)?.get())?;
         Ok(Came::Message(Message {
             publisher: self.publisher.context(MISSING)?,
             number: self.number.context(MISSING)?,
             scope,
             sent: self.sent.context(MISSING)?,
-            payload,
+            value,
         }))
     }
 }

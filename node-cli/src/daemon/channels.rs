@@ -211,6 +211,7 @@ fn options(name: &ChannelName) -> ChannelOptions {
 }
 
 fn item(message: ChannelMessage) -> ChannelItem {
-    let ChannelMessage { publisher, stream, number, sent, scope, payload, .. } = message;
+    let payload = message.value();
+    let ChannelMessage { publisher, stream, number, sent, scope, .. } = message;
     ChannelItem { publisher, stream, number, sent, scope, payload }
 }

@@ -12,6 +12,7 @@ mod requests;
 pub(crate) mod unix;
 mod web;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -40,7 +41,8 @@ pub(crate) async fn run(args: &DaemonArgs, node_args: &NodeArgs, output: Output)
     tokio::pin!(stop);
     let path = match &args.socket {
         Some(path) => path.clone(),
-        None => unix::default_path().context(UsageError("there is no place for the socket; name one with --socket"))?,
+        None => unix::default_path()
+            .context(UsageError(Cow::Borrowed("there is no place for the socket; name one with --socket")))?,
     };
     // Another daemon, or a busy port, is told before anybody is troubled.
     let door = unix::Door::open(&path)?;
@@ -52,7 +54,11 @@ pub(crate) async fn run(args: &DaemonArgs, node_args: &NodeArgs, output: Output)
     };
     let identity = node_args.load_identity().await?;
     let signalling = node_args.signalling_urls();
-    let start = node_args.builder(&signalling, identity, args.name.as_deref())?.start();
+    let mut builder = node_args.builder(&signalling, identity, args.name.as_deref())?;
+    if let Some(store) = &args.store {
+        builder = builder.store(store);
+    }
+    let start = builder.start();
     let node = tokio::select! {
         node = start => node.map_err(join::started)?,
         () = &mut stop => return Ok(()),

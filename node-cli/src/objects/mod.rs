@@ -20,9 +20,11 @@ pub(crate) use self::exec::Exec;
 pub(crate) use self::provide::run as provide;
 pub(crate) use self::via::daemon;
 use self::via::{Place, with};
-use crate::args::{CallArgs, DoorArgs, GetArgs, NodeArgs, ServicesArgs};
+use crate::UsageError;
+use crate::args::{CallArgs, DoorArgs, GetArgs, NodeArgs, ServicesArgs, WatchArgs};
 use crate::output::Output;
 use crate::stop::Interrupted;
+use crate::values::Whom;
 
 /// A call that went wrong: its kind decides how the program ends.
 #[derive(Debug, thiserror::Error)]
@@ -72,23 +74,36 @@ pub(crate) async fn services(args: &ServicesArgs, node: &NodeArgs, output: Outpu
 }
 
 pub(crate) async fn get(args: &GetArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
-    let place = Place::parse(&args.peer, &args.what);
+    let Some(what) = &args.what else {
+        let key = args.from.parse().map_err(|why| usage(format!("{why}; of a peer, name the service as well")))?;
+        return crate::store::get(&key, args.output.as_deref(), node, output).await;
+    };
+    let peer: Whom = args.from.parse().map_err(|why: String| usage(why))?;
+    let place = Place::parse(&peer, what);
     with(&args.door, node, output, async |via| show(&via.get(&place).await?, output)).await
 }
 
 pub(crate) async fn call(args: &CallArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
     let place = Place::parse(&args.peer, &args.what);
     let words: Vec<_> = args.args.iter().map(|word| argument(word)).collect::<Result<_, Failed>>()?;
-    with(&args.door, node, output, async |via| {
+    let called = with(&args.door, node, output, async |via| {
         if args.stream {
             return via.stream(&place, &words, &mut |item| show(item, output)).await;
         }
         show(&via.call(&place, &words).await?, output)
+    });
+    called.await.map_err(|error| match error.downcast::<Failed>() {
+        Ok(failed) if place.is_scope() && failed.kind == ErrorKind::NoSuchFunction => {
+            let message =
+                format!("nothing handles the scope {:?} there; a function is named SERVICE.FUNCTION", args.what);
+            Failed { message, ..failed }.into()
+        }
+        Ok(failed) => failed.into(),
+        Err(error) => error,
     })
-    .await
 }
 
-pub(crate) async fn watch(args: &GetArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
+pub(crate) async fn watch(args: &WatchArgs, node: &NodeArgs, output: Output) -> anyhow::Result<()> {
     let place = Place::parse(&args.peer, &args.what);
     let watched = with(&args.door, node, output, async |via| via.watch(&place, &mut |value| show(value, output)).await);
     match watched.await {
@@ -96,6 +111,10 @@ pub(crate) async fn watch(args: &GetArgs, node: &NodeArgs, output: Output) -> an
         Err(error) if error.is::<Interrupted>() => Ok(()),
         watched => watched,
     }
+}
+
+fn usage(why: String) -> UsageError {
+    UsageError(why.into())
 }
 
 /// One value a line: text as it is to people, JSON to programs.

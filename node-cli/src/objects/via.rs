@@ -39,7 +39,7 @@ impl Place {
         Place { peer: peer.to_string(), service: service.to_owned(), path: path.to_owned() }
     }
 
-    fn is_scope(&self) -> bool {
+    pub(super) fn is_scope(&self) -> bool {
         self.path.is_empty()
     }
 }

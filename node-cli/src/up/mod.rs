@@ -14,6 +14,7 @@ use atoll::{Id, Identity, Node};
 use atoll_signalling::{DEFAULT_PORT, Settings};
 use serde_json::json;
 use tokio::task::JoinSet;
+use url::Url;
 
 use self::picture::{Dot, Picture};
 use self::screen::Screen;
@@ -31,6 +32,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How long the nodes may take to come onto the ring, all of them.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Nodes up to which each listens on the machine's other addresses, too: Firefox makes no link to one of loopback. It doubles the sockets,
+/// of which some systems allow a program no more than 256.
+const MAX_REACHABLE: u16 = 16;
 
 /// Happenings that the live view shows, the latest.
 const SHOWN: usize = 4;
@@ -87,6 +92,8 @@ struct Ring {
     nodes: Vec<Node>,
     happenings: tokio::sync::mpsc::Receiver<Happening>,
     url: String,
+    /// The page for browsers, if the server has it.
+    page: Option<String>,
     network: String,
     /// What to add to a command that is to find this ring.
     words: String,
@@ -111,22 +118,29 @@ impl Ring {
         if node_args.bind.is_empty() && args.door.ip().is_loopback() {
             // Nobody from elsewhere hears of this ring.
             node_args.bind.push(Ipv4Addr::LOCALHOST.into());
+            if args.nodes <= MAX_REACHABLE {
+                node_args.bind.push(Ipv4Addr::UNSPECIFIED.into());
+            }
         }
         let (teller, happenings) = Teller::new();
         let mut nodes = Vec::new();
-        for _ in 0..args.nodes {
+        for number in 0..args.nodes {
             let identity = first.take().unwrap_or_else(Identity::generate);
-            let builder = node_args.builder(std::slice::from_ref(&door.url), identity, None)?;
+            let mut builder = node_args.builder(std::slice::from_ref(&door.url), identity, None)?;
+            if let Some(store) = &args.store {
+                builder = builder.store(store.join(number.to_string()));
+            }
             let node = builder.spawn().map_err(join::started)?;
             teller.follow(&node);
             offer::all(&node, Answer::Echo, &teller)?;
             nodes.push(node);
         }
         let url = door.url.as_str().trim_end_matches('/').to_owned();
+        let page = door.page.as_ref().map(|page| page_of(page, node_args.network.as_deref()));
         let network = node_args.network.clone().unwrap_or_else(|| "atoll".to_owned());
         let words = node_args.words(&[&url]);
         let name = args.name.clone();
-        Ok(Ring { nodes, happenings, url, network, words, begun, whole: None, name, claim: None })
+        Ok(Ring { nodes, happenings, url, page, network, words, begun, whole: None, name, claim: None })
     }
 
     /// Shows the ring until something fails.
@@ -136,8 +150,11 @@ impl Ring {
         }
         output.line(
             format_args!("signalling server {}", self.url),
-            &json!({ "event": "signalling", "url": self.url, "network": self.network, "nodes": self.nodes.len() }),
+            &json!({
+                "event": "signalling", "url": self.url, "page": self.page, "network": self.network, "nodes": self.nodes.len(),
+            }),
         )?;
+        output.note(format_args!("in a browser: {}", self.browser()));
         let mut looks = tokio::time::interval(LOOK_EVERY);
         loop {
             tokio::select! {
@@ -184,6 +201,7 @@ impl Ring {
                 state: self.state(&dots),
                 dots,
                 commands: self.commands(),
+                browser: self.browser(),
                 latest: latest.iter().cloned().collect(),
             };
             screen.draw(&picture)?;
@@ -197,6 +215,11 @@ impl Ring {
             None => format!("{:.1} s", self.begun.elapsed().as_secs_f64()),
         };
         format!("{joined} of {} nodes joined   {whole}", dots.len())
+    }
+
+    /// Where a tab becomes one more node.
+    fn browser(&self) -> String {
+        self.page.clone().unwrap_or_else(|| "`cargo xtask web` builds the page for it; then start this anew".to_owned())
     }
 
     /// What to type next, in another terminal.
@@ -249,6 +272,13 @@ impl Ring {
         let leaving: JoinSet<()> = self.nodes.iter().cloned().map(|node| async move { node.close().await }).collect();
         leaving.join_all().await;
     }
+}
+
+/// The page for a network: it asks for another than the usual one behind the `#`.
+fn page_of(page: &Url, network: Option<&str>) -> String {
+    let mut page = page.clone();
+    page.set_fragment(network.map(|network| format!("network={network}")).as_deref());
+    page.into()
 }
 
 /// How this program was called, so that what is shown can be typed.

@@ -29,6 +29,8 @@ pub(super) struct Picture {
     /// In the order of their ids.
     pub(super) dots: Vec<Dot>,
     pub(super) commands: Vec<String>,
+    /// Where a tab becomes one more node.
+    pub(super) browser: String,
     pub(super) latest: Vec<String>,
 }
 
@@ -54,6 +56,7 @@ impl Picture {
             vec![vec![(Look::Strong, self.title.clone())], vec![(Look::Plain, self.state.clone())], Vec::new()];
         let mut below = vec![Vec::new(), vec![(Look::Plain, "In another terminal:".to_owned())]];
         below.extend(self.commands.iter().map(|command| vec![(Look::Strong, format!("  {command}"))]));
+        below.push(vec![(Look::Plain, "In a browser: ".to_owned()), (Look::Strong, self.browser.clone())]);
         below.extend(self.latest.iter().map(|text| vec![(Look::Faint, text.clone())]));
         below.push(vec![(Look::Plain, "Ctrl-C leaves the ring.".to_owned())]);
         let rows = height.saturating_sub(above.len() + below.len()).min(MAX_ROWS);
@@ -167,6 +170,7 @@ mod tests {
             state: "joining".into(),
             dots: (0..nodes).map(dot).collect(),
             commands: vec!["node-cli dial 00f3a1b2c4d5".into()],
+            browser: "http://127.0.0.1:9000/".into(),
             latest: vec!["something happened".into()],
         }
     }
@@ -184,7 +188,7 @@ mod tests {
             assert!(all.contains(&dot.id.to_string()), "{} is missing in\n{all}", dot.id);
         }
         assert!(all.contains("000000000000 0 links") && all.contains("010000000000 joining"), "{all}");
-        assert!(all.contains("node-cli dial 00f3a1b2c4d5"), "{all}");
+        assert!(all.contains("node-cli dial 00f3a1b2c4d5") && all.contains("http://127.0.0.1:9000/"), "{all}");
     }
 
     #[test]

@@ -8,5 +8,6 @@ mod errors;
 mod glou;
 mod objects;
 mod processes;
+mod store;
 mod support;
 mod verbs;

@@ -61,7 +61,7 @@ fn a_peer_with_a_name_is_found_by_it() {
         "{nobody:?}"
     );
     let taken = run(&format!("listen --name alice{}", up.at));
-    assert_eq!((taken.code, taken.stderr.contains("another node holds it")), (Some(1), true), "{taken:?}");
+    assert_eq!((taken.code, taken.stderr.contains("another node holds it")), (Some(9), true), "{taken:?}");
     let word = run(&format!("dial alice{}", up.at));
     assert_eq!((word.code, word.stderr.contains("a name begins with @")), (Some(2), true), "{word:?}");
 }

@@ -24,6 +24,7 @@ mod presence;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -37,6 +38,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 pub use self::inbox::{MAX_UNREAD, MAX_UNREAD_BYTES};
 pub use self::presence::{MAX_MEMBER_DATA, MAX_MEMBERS, Member, PresenceEvent};
 pub use self::secret::{MIN_SECRET, SEALED};
+pub use self::value::PublishValueError;
 pub use crate::proto::ChannelError;
 pub use crate::wire::{ChannelId, MAX_PAYLOAD, MAX_SCOPE};
 
@@ -47,6 +49,8 @@ use self::secret::Secret;
 use crate::id::Id;
 use crate::key::{Identity, PeerKey};
 use crate::net::driver::Command;
+use crate::net::platform;
+use crate::object::Value;
 use crate::proto::{Answer, Membership};
 use crate::wire::{Published, Terms};
 
@@ -114,6 +118,12 @@ impl ChannelMessage {
     /// The publisher's key, where the channel is signed.
     pub fn key(&self) -> Option<PeerKey> {
         PeerKey::from_spki_der(self.key.as_ref()?).ok()
+    }
+
+    /// What its payload stands for: what [`Channel::publish_value`] was given. Payloads that were published as bytes are texts, where
+    /// they are UTF-8, and otherwise bytes.
+    pub fn value(&self) -> Value {
+        value::decode(&self.payload)
     }
 }
 
@@ -192,6 +202,11 @@ impl Channel {
         self.inner.publish(scope, payload.into()).await
     }
 
+    /// Publishes a value that members in any language read as what it is: see [`ChannelMessage::value`]. No function may be in it.
+    pub async fn publish_value(&self, scope: impl Into<String>, value: &Value) -> Result<u64, PublishValueError> {
+        Ok(self.publish(scope, value::encode(value)?).await?)
+    }
+
     /// What comes under a scope from now on, this node's own messages included.
     pub fn subscribe(&self, scope: impl Into<String>) -> Subscription {
         self.subscribe_to(Some(scope.into()))
@@ -268,11 +283,12 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.hub.close()
-            && let (Some(commands), Ok(runtime)) = (self.commands.upgrade(), tokio::runtime::Handle::try_current())
+            && platform::can_spawn()
+            && let Some(commands) = self.commands.upgrade()
         {
             let (reply, _) = oneshot::channel();
             let leave = self.leaving(reply);
-            runtime.spawn(async move {
+            platform::spawn(async move {
                 let _ = commands.send(leave).await;
             });
         }

@@ -3,9 +3,8 @@
 //! One that has not been heard for three times as long as it takes between two announcements is gone. In large channels each announces
 //! itself less often, so that all together make some [`RATE`] messages a second.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rand::RngExt;
@@ -16,6 +15,8 @@ use tokio::sync::{Notify, broadcast};
 use super::hub::Hub;
 use super::{ChannelError, Inner};
 use crate::id::Id;
+use crate::net::platform::{self, Instant};
+use crate::small_map::SmallMap;
 
 /// The scope of announcements. Scopes of applications do not begin so.
 pub(super) const PRESENCE: &str = "\0presence";
@@ -67,7 +68,7 @@ enum Announcement {
 
 /// Who was heard, with what, and when.
 pub(super) struct Members {
-    table: Mutex<BTreeMap<Id, (Value, Instant)>>,
+    table: Mutex<SmallMap<Id, (Value, Instant)>>,
     events: broadcast::Sender<PresenceEvent>,
     /// Somebody came who does not know this member yet.
     newcomer: Notify,
@@ -85,7 +86,9 @@ impl Members {
         if payload.len() > MAX_MEMBER_DATA + 16 {
             return;
         }
-        let Ok(said) = serde_json::from_slice(payload) else { return };
+        let Some(said) = std::str::from_utf8(payload).ok().and_then(|text| serde_json::from_str(text).ok()) else {
+            return;
+        };
         let mut table = self.table();
         let event = match said {
             Announcement::Gone => table.remove(&from).map(|_| PresenceEvent::Left(from)),
@@ -138,7 +141,7 @@ impl Members {
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, BTreeMap<Id, (Value, Instant)>> {
+    fn table(&self) -> MutexGuard<'_, SmallMap<Id, (Value, Instant)>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -171,7 +174,7 @@ impl Keeper {
     /// Notices who is gone, from now on.
     pub(super) fn watch(&self, channel: Weak<Inner>) {
         if !std::mem::replace(&mut lock(&self.state).runs, true) {
-            tokio::spawn(keep(channel, Arc::clone(&self.hub), Arc::clone(&self.state)));
+            platform::spawn(keep(channel, Arc::clone(&self.hub), Arc::clone(&self.state)));
         }
     }
 
@@ -188,12 +191,12 @@ async fn keep(channel: Weak<Inner>, hub: Arc<Hub>, state: Arc<Mutex<State>>) {
     loop {
         let every = members.every();
         tokio::select! {
-            () = tokio::time::sleep(every) => {}
+            () = platform::sleep(every) => {}
             () = members.newcomer.notified() => {
                 // Not all members at once.
                 let share = every.as_secs_f64() / ANNOUNCE_EVERY.as_secs_f64();
                 let wait = rand::rng().random_range(0.0..0.5 * share);
-                tokio::time::sleep(Duration::from_secs_f64(wait)).await;
+                platform::sleep(Duration::from_secs_f64(wait)).await;
             }
         }
         members.expire();

@@ -14,11 +14,13 @@ use crate::key::Identity;
 use crate::net::driver::{COMMANDS, Driver, Parts};
 use crate::net::link::hello::{HelloSettings, Versions};
 use crate::net::link::{LinkError, LinkSettings};
+#[cfg(not(target_family = "wasm"))]
+use crate::net::platform::DiskError;
 use crate::net::platform::{self, Instant};
 use crate::net::session::{SessionError, Sessions, Settings};
 use crate::net::signal::{ConfigError, SignallingClient, SignallingConfig, SignallingTiming};
 use crate::object::{Limits, Objects};
-use crate::proto::{Config, Event, Proto, Time};
+use crate::proto::{Config, Event, Proto, Quotas, Time};
 use crate::wire::Role;
 
 /// How long [`NodeBuilder::start`] goes on once a member was met that does not prove what it should, or is not content with
@@ -38,6 +40,8 @@ pub struct NodeBuilder {
     objects: Limits,
     direct_links: bool,
     name: Option<String>,
+    #[cfg(not(target_family = "wasm"))]
+    store: Option<std::path::PathBuf>,
     start_timeout: Duration,
 }
 
@@ -53,6 +57,8 @@ impl Default for NodeBuilder {
             objects: Limits::default(),
             direct_links: true,
             name: None,
+            #[cfg(not(target_family = "wasm"))]
+            store: None,
             start_timeout: Duration::from_secs(30),
         }
     }
@@ -98,6 +104,10 @@ pub enum StartError {
     /// Sessions cannot be set up with these settings.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The records on the disk cannot be used.
+    #[cfg(not(target_family = "wasm"))]
+    #[error(transparent)]
+    Store(#[from] DiskError),
     /// The name is not to be had.
     #[error("the name @{name} is not to be had: {reason}")]
     Name {
@@ -142,8 +152,8 @@ impl NodeBuilder {
 
     /// Links at most, in both directions together. Default: 64; at least [`Config::MIN_LINKS`].
     pub fn max_links(mut self, links: usize) -> Self {
-        let role = self.config.role;
-        self.config = Config { role, ..Config::with_links(links) };
+        let (role, quotas) = (self.config.role, self.config.quotas);
+        self.config = Config { role, quotas, ..Config::with_links(links) };
         self
     }
 
@@ -187,6 +197,23 @@ impl NodeBuilder {
     /// A name that [`start`](Self::start) claims and the node keeps until it is closed, without the `@`: see [`Node::claim`]. Default: none.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// The directory in which the node keeps its records of the ring's store, so that they outlive the process; made where it is missing. One that
+    /// uses it already, or a file that is damaged, is a [`StartError::Store`]. Default: none, records are kept in memory alone.
+    ///
+    /// A write that is acknowledged is then on the disks of all the nodes that it counts, as far as they have one. Records are loaded into memory when the node
+    /// starts, each verified, within the quotas.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn store(mut self, directory: impl Into<std::path::PathBuf>) -> Self {
+        self.store = Some(directory.into());
+        self
+    }
+
+    /// What the node stores for others at most. Default: [`Quotas::default`].
+    pub fn quotas(mut self, quotas: Quotas) -> Self {
+        self.config.quotas = quotas;
         self
     }
 
@@ -280,6 +307,22 @@ impl NodeBuilder {
 
     fn launch(self) -> Result<(Node, broadcast::Receiver<NodeEvent>), StartError> {
         let identity = self.identity.unwrap_or_else(Identity::generate);
+        // Ends of records are moments that all nodes agree on.
+        let started = Time(names::since_1970().as_micros() as u64);
+        let epoch = Instant::now();
+        #[allow(unused_mut, reason = "a page has no disk")]
+        let mut proto = Proto::new(identity.id(), self.config.clone(), rand::random(), started);
+        #[cfg(not(target_family = "wasm"))]
+        let disk = match &self.store {
+            Some(directory) => {
+                let (disk, records) = platform::Disk::open(directory)?;
+                proto.load_records(records, started);
+                Some(disk)
+            }
+            None => None,
+        };
+        #[cfg(target_family = "wasm")]
+        let disk = None;
         let signalling = SignallingClient::start(SignallingConfig {
             urls: self.signalling,
             network: self.hello.network.clone(),
@@ -290,18 +333,17 @@ impl NodeBuilder {
         })?;
         let (events, first_events) = broadcast::channel(EVENT_BACKLOG);
         let (commands, commands_out) = mpsc::channel(COMMANDS);
-        // Ends of records are moments that all nodes agree on.
-        let started = Time(names::since_1970().as_micros() as u64);
         let mut driver = Driver::new(Parts {
             identity: Arc::new(identity.clone()),
-            proto: Proto::new(identity.id(), self.config, rand::random(), started),
+            proto,
             hello: self.hello,
             link_settings: self.links,
             signalling,
             commands: commands_out,
             events: events.clone(),
-            epoch: Instant::now(),
+            epoch,
             started,
+            disk,
         })?;
         let (sessions, port) = Sessions::new(&identity, driver.carrier(), self.sessions)?;
         driver.set_port(port);

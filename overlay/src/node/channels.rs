@@ -1,15 +1,15 @@
 //! The channels that a node has joined.
 
-use std::collections::BTreeMap;
 use std::sync::{PoisonError, Weak};
 
 use super::Node;
 use crate::channel::{Channel, ChannelError, ChannelId, ChannelOptions, Inner};
+use crate::small_map::SmallMap;
 
 /// The channels that are held, so that joining one twice gives the same.
 #[derive(Default)]
 pub(super) struct Joined {
-    channels: std::sync::Mutex<BTreeMap<ChannelId, Weak<Inner>>>,
+    channels: std::sync::Mutex<SmallMap<ChannelId, Weak<Inner>>>,
     /// One at a time joins.
     turn: tokio::sync::Mutex<()>,
 }

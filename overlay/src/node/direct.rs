@@ -3,7 +3,6 @@
 //! A direct link needs no mechanism of its own: once the peer is a neighbour, the router sends to it in one hop, and the
 //! session never notices.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -12,6 +11,7 @@ use crate::id::Id;
 use crate::net::driver::Command;
 use crate::net::platform;
 use crate::net::session::Sessions;
+use crate::small_map::SmallMap;
 
 /// How often the sessions are looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -68,11 +68,11 @@ impl Traffic {
 pub(super) async fn keep(sessions: Sessions, commands: mpsc::WeakSender<Command>) {
     // The sessions must not live on because this task looks at them.
     let sessions = sessions.downgrade();
-    let mut known: BTreeMap<Id, Traffic> = BTreeMap::new();
+    let mut known: SmallMap<Id, Traffic> = SmallMap::new();
     loop {
         platform::sleep(EVERY).await;
         let (Some(sessions), Some(commands)) = (sessions.upgrade(), commands.upgrade()) else { return };
-        let mut seen = BTreeMap::new();
+        let mut seen = SmallMap::new();
         for session in sessions.all() {
             let peer = session.peer();
             let stats = session.stats();

@@ -15,6 +15,8 @@
 mod builder;
 mod channels;
 mod direct;
+mod file;
+mod keep;
 mod names;
 mod objects;
 mod status;
@@ -24,10 +26,13 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+#[cfg(not(target_family = "wasm"))]
+pub use crate::net::platform::DiskError;
 pub use builder::{NodeBuilder, REFUSED_FOR, StartError};
+pub use file::{FileError, FilePut, FileReader};
 pub use names::{CLAIM_TTL, Claim, ClaimError, MAX_CLAIMS, ResolveError};
 pub use status::{Counters, NodeEvent, NodeStatus, PeerInfo};
-pub use store::Put;
+pub use store::{Kept, Put};
 
 use crate::id::Id;
 use crate::key::{Identity, PeerKey};
@@ -185,8 +190,8 @@ impl Node {
         let _ = self.inner.commands.try_send(Command::Close { reply: oneshot::channel().0 });
     }
 
-    /// Tells the node that the machine's network has changed, or is back: it tries its signalling servers at once. What links it
-    /// lost it finds out by itself, within seconds.
+    /// Tells the node that the machine's network has changed, or is back: it tries its signalling servers at once, and gives up those of
+    /// its links that show no sign of life within a second. That the machine has slept it notices by itself.
     pub fn network_changed(&self) {
         // One that is too busy for this has a network.
         let _ = self.inner.commands.try_send(Command::NetworkChanged);

@@ -1,6 +1,5 @@
 //! Names in the ring: claimed, renewed, released, and looked up.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use futures::future::{BoxFuture, join_all};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use web_time::{SystemTime, UNIX_EPOCH};
 
+use super::keep::Schedule;
 use super::store::{get, put};
 use super::{Node, NodeEvent};
 use crate::key::{Identity, PeerKey};
@@ -16,6 +16,7 @@ use crate::net::platform::{self, JoinHandle};
 use crate::object::{Names, Resolved};
 use crate::proto::StoreError;
 use crate::record::{Key, Record, RecordError, Seconds, check_claim_name};
+use crate::small_map::SmallMap;
 use crate::wire::StoreRefusal;
 
 /// How long a claim lives that is not renewed: so long the name of a node that was killed stays its own. It is renewed three times as often.
@@ -23,9 +24,6 @@ pub const CLAIM_TTL: Duration = Duration::from_secs(600);
 
 /// Names that a node holds at most.
 pub const MAX_CLAIMS: usize = 64;
-
-/// How soon a claim that could not be renewed is tried again.
-const RENEW_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long a node that closes waits for its names to be released. They end by themselves otherwise.
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
@@ -143,7 +141,7 @@ struct Shared {
     commands: mpsc::WeakSender<Command>,
     events: broadcast::Sender<NodeEvent>,
     /// The names that are held; nothing while one is being claimed.
-    tasks: Mutex<BTreeMap<String, Option<JoinHandle<()>>>>,
+    tasks: Mutex<SmallMap<String, Option<JoinHandle<()>>>>,
     /// Those that live as long as the node.
     kept: Mutex<Vec<Claim>>,
     closing: watch::Sender<bool>,
@@ -214,9 +212,14 @@ impl Book {
 
     /// Releases all names.
     pub(super) async fn close(&self) {
-        let tasks: Vec<_> = lock(&self.shared.tasks).values_mut().filter_map(Option::take).collect();
+        let tasks: Vec<_> = lock(&self.shared.tasks).iter_mut().filter_map(|(_, task)| task.take()).collect();
         self.let_go();
         let _ = platform::timeout(RELEASE_WITHIN, join_all(tasks)).await;
+    }
+
+    /// Tells when the node closes.
+    pub(super) fn closing(&self) -> watch::Receiver<bool> {
+        self.shared.closing.subscribe()
     }
 
     /// Nothing is renewed any more.
@@ -248,28 +251,21 @@ struct Renewing {
 }
 
 impl Renewing {
-    async fn run(self, mut dropped: oneshot::Receiver<()>) {
+    async fn run(self, dropped: oneshot::Receiver<()>) {
         let Place { book, name } = &self.place;
-        let mut closing = book.shared.closing.subscribe();
-        let mut wait = CLAIM_TTL / 3;
-        loop {
-            tokio::select! {
-                _ = &mut dropped => break,
-                _ = closing.wait_for(|&closing| closing) => break,
-                () = platform::sleep(wait) => {}
-            }
-            wait = match book.write(name, self.since, false).await {
-                Ok(()) => CLAIM_TTL / 3,
+        let mut schedule = Schedule::new(CLAIM_TTL, dropped, book.closing());
+        while schedule.next().await {
+            let written = book.write(name, self.since, false).await;
+            schedule.wrote(written.is_ok());
+            match written {
+                Ok(()) => {}
                 Err(ClaimError::Taken) => {
                     let _ = book.shared.events.send(NodeEvent::NameLost { name: name.clone() });
                     self.lost.send_replace(true);
                     return;
                 }
-                Err(error) => {
-                    tracing::debug!(%name, %error, "a claim was not renewed");
-                    RENEW_AGAIN
-                }
-            };
+                Err(error) => tracing::debug!(%name, %error, "a claim was not renewed"),
+            }
         }
         // What cannot be told ends by itself.
         let _ = book.write(name, self.since, true).await;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::id::Id;
 use crate::key::PeerKey;
-use crate::proto::{ChannelStats, Event, Finger, Phase, Stats};
+use crate::proto::{ChannelStats, Event, Finger, Phase, Stats, StoreStats};
 use crate::wire::{Purpose, Role};
 
 /// A node and its neighbours at one moment.
@@ -76,6 +76,8 @@ pub struct Counters {
     pub protocol: Stats,
     /// What it does for channels.
     pub channels: ChannelStats,
+    /// What it stores, and does for that.
+    pub store: StoreStats,
 }
 
 /// What happens to a node.
@@ -103,6 +105,11 @@ pub enum NodeEvent {
     NameLost {
         /// The name.
         name: String,
+    },
+    /// The disk takes no more records: the node serves those that it has, and refuses to keep new ones.
+    StoreFailed {
+        /// Why.
+        reason: String,
     },
     /// Registered with a signalling server.
     SignallingConnected {

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Node;
+use super::keep::Schedule;
 use super::names::{now, since_1970};
+use crate::key::Identity;
 use crate::net::driver::Command;
+use crate::net::platform;
 use crate::proto::{Answer, StoreError};
-use crate::record::{Key, MAX_TTL, Record};
+use crate::record::{Key, MAX_TTL, Record, RecordError};
+use crate::wire::StoreRefusal;
 
 /// A record that is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +25,31 @@ pub struct Put {
     pub copies: u8,
 }
 
+/// A record that this node keeps alive: it writes it again three times in its life, until this is dropped. Then the record stays until its end.
+#[derive(Debug)]
+#[must_use = "a record that is kept ends some time after this is dropped"]
+pub struct Kept {
+    put: Put,
+    /// Dropped to let the record go.
+    _held: oneshot::Sender<()>,
+    lost: watch::Receiver<bool>,
+}
+
+impl Kept {
+    /// Where it is found, and how many nodes kept it at first.
+    pub fn put(&self) -> &Put {
+        &self.put
+    }
+
+    /// Waits until it is lost: it was written from elsewhere with a larger sequence number; or the node is closed.
+    pub async fn lost(&mut self) {
+        let _ = self.lost.wait_for(|&lost| lost).await;
+    }
+}
+
 impl Node {
     /// Stores a value of at most [`MAX_VALUE`](crate::record::MAX_VALUE) bytes for so long, [`MAX_TTL`] at most: under its hash, so it cannot be
-    /// changed nor deleted. Store it again to make it last.
+    /// changed nor deleted. [`keep`](Self::keep) makes it last.
     ///
     /// ```no_run
     /// # async fn example(node: atoll::Node) -> Result<(), Box<dyn std::error::Error>> {
@@ -35,6 +61,59 @@ impl Node {
     /// ```
     pub async fn put(&self, value: impl Into<Bytes>, ttl: Duration) -> Result<Put, StoreError> {
         self.put_record(Record::value_of(value, now().after(ttl))?).await
+    }
+
+    /// Stores a value as [`put`](Self::put) does, and again three times in each `ttl`, until what this gives is dropped, or the node closes: so it
+    /// lasts, and comes back should all nodes that keep it be lost.
+    pub async fn keep(&self, value: impl Into<Bytes>, ttl: Duration) -> Result<Kept, StoreError> {
+        let value = value.into();
+        self.keep_record(ttl, move |_, expires| Record::value_of(value.clone(), expires)).await
+    }
+
+    /// Stores a value under a name of this node's own as [`put_entry`](Self::put_entry) does, and again three times in each `ttl`, until what this gives
+    /// is dropped, or the node closes.
+    pub async fn keep_entry(
+        &self,
+        name: impl Into<String>,
+        value: impl Into<Bytes>,
+        ttl: Duration,
+    ) -> Result<Kept, StoreError> {
+        let (name, value, sequence) = (name.into(), value.into(), since_1970().as_micros() as u64);
+        let entry = move |identity: &Identity, expires| {
+            // With the number that it had at first: what this node writes under the name meanwhile counts.
+            Record::entry(identity, name.clone(), sequence, expires, Some(value.clone()))
+        };
+        self.keep_record(ttl, entry).await
+    }
+
+    async fn keep_record(
+        &self,
+        ttl: Duration,
+        record: impl Fn(&Identity, crate::record::Seconds) -> Result<Record, RecordError> + Send + Sync + 'static,
+    ) -> Result<Kept, StoreError> {
+        let identity = self.inner.identity.clone();
+        let put = self.put_record(record(&identity, now().after(ttl))?).await?;
+        let (held, dropped) = oneshot::channel();
+        let (lost_in, lost) = watch::channel(false);
+        // The node may go: it is not held by what it keeps.
+        let (commands, closing) = (self.inner.commands.downgrade(), self.inner.book.closing());
+        platform::spawn(async move {
+            let mut schedule = Schedule::new(ttl, dropped, closing);
+            while schedule.next().await {
+                let (Ok(record), Some(commands)) = (record(&identity, now().after(ttl)), commands.upgrade()) else {
+                    break;
+                };
+                let written = self::put(&commands, record).await;
+                schedule.wrote(written.is_ok());
+                match written {
+                    Ok(_) => {}
+                    Err(StoreError::Refused(StoreRefusal::Older)) => break,
+                    Err(error) => tracing::debug!(%error, "a record was not written again"),
+                }
+            }
+            lost_in.send_replace(true);
+        });
+        Ok(Kept { put, _held: held, lost })
     }
 
     /// Stores a value under a name of this node's own, 1 to [`MAX_ENTRY_NAME`](crate::record::MAX_ENTRY_NAME) bytes, in place of what was there:

@@ -106,6 +106,22 @@ impl<'a> Encoder<'a> {
     }
 }
 
+/// Appends a value without functions to what is there already, at most [`MAX_MESSAGE`] bytes in all.
+pub fn encode_plain(value: &Value, out: BytesMut) -> Result<Bytes, ValueError> {
+    let no_functions = &mut |_: &Function| Err(ValueError::Type("a function cannot be part of this".to_owned()));
+    let mut encoder = Encoder::new(out, no_functions);
+    encoder.value(value)?;
+    Ok(encoder.finish().freeze())
+}
+
+/// Reads a value without functions.
+pub fn decode_plain(bytes: &Bytes) -> Result<Value, ValueError> {
+    let mut decoder = Decoder::new(bytes)?;
+    let value = decoder.value(&mut |_| Err(ValueError::Malformed("a function cannot be part of this")))?;
+    decoder.finish()?;
+    Ok(value)
+}
+
 impl Write for Encoder<'_> {
     type Error = TooLarge;
 

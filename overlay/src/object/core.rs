@@ -1,6 +1,5 @@
 //! What a node's provider and caller share: its services, the functions it passed to peers, the state of its sessions.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use futures::future::BoxFuture;
@@ -22,6 +21,7 @@ use crate::id::Id;
 use crate::key::PeerKey;
 use crate::net::platform::{self, Instant};
 use crate::net::session::Session;
+use crate::small_map::SmallMap;
 
 /// Services that a node provides, and scopes that it handles, at most, each.
 pub const MAX_SERVICES: usize = 4096;
@@ -42,10 +42,10 @@ pub(super) struct Core {
     pub(super) load: Arc<Load>,
     pub(super) ring: Box<dyn Ring>,
     names: OnceLock<Arc<dyn Names>>,
-    services: RwLock<BTreeMap<String, Service>>,
-    scopes: RwLock<BTreeMap<String, Function>>,
+    services: RwLock<SmallMap<String, Service>>,
+    scopes: RwLock<SmallMap<String, Function>>,
     exports: Mutex<Exports>,
-    lines: Mutex<BTreeMap<Id, Vec<Arc<Line>>>>,
+    lines: Mutex<SmallMap<Id, Vec<Arc<Line>>>>,
 }
 
 impl Core {
@@ -102,7 +102,7 @@ impl Core {
     /// Nothing is provided any more.
     pub(super) fn close(&self) {
         let services = std::mem::take(&mut *write(&self.services));
-        services.into_values().for_each(|service| service.withdraw());
+        services.into_iter().for_each(|(_, service)| service.withdraw());
         // What they hold is freed without the lock.
         let scopes = std::mem::take(&mut *write(&self.scopes));
         drop(scopes);

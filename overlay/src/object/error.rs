@@ -16,16 +16,16 @@ pub enum CallError {
         data: Option<Value>,
     },
     /// The object has no function there; or the function, passed in a call, has been released.
-    #[error("there is no function {0:?}")]
+    #[error("there is no function \"{}\"", .0.escape_debug())]
     NoSuchFunction(String),
     /// The object has no value there.
-    #[error("there is no value {0:?}")]
+    #[error("there is no value \"{}\"", .0.escape_debug())]
     NoSuchValue(String),
     /// Too few, too many, or of types that the function does not take.
     #[error("wrong arguments: {0}")]
     WrongArguments(String),
     /// The peer provides nothing by this name.
-    #[error("the peer provides no service {0:?}")]
+    #[error("the peer provides no service \"{}\"", .0.escape_debug())]
     NoSuchService(String),
     /// Nobody holds the id, nobody has the name, or it cannot be reached.
     #[error("no such peer: {peer}: {reason}")]
@@ -202,16 +202,16 @@ pub struct ArgumentError(pub(crate) String);
 #[non_exhaustive]
 pub enum ProvideError {
     /// The node provides a service by this name.
-    #[error("this node provides {0:?} already; withdraw the other first")]
+    #[error("this node provides \"{}\" already; withdraw the other first", .0.escape_debug())]
     Taken(String),
     /// A name of a service, a member, a scope is 1 to [`super::MAX_NAME`] bytes long, and has neither dots nor control characters.
-    #[error("{0:?} is no name: 1 to {max} bytes, without dots and control characters", max = super::MAX_NAME)]
+    #[error("\"{}\" is no name: 1 to {max} bytes, without dots and control characters", .0.escape_debug(), max = super::MAX_NAME)]
     Name(String),
     /// The node provides as many as it may.
     #[error("this node provides as many services, or handles as many scopes, as it may")]
     TooMany,
     /// There is no object or value at the path.
-    #[error("there is nothing at {0:?} that could be set")]
+    #[error("there is nothing at \"{}\" that could be set", .0.escape_debug())]
     NoSuchValue(String),
     /// The value is too large, too deep, or has too many parts: see [`ValueError`].
     #[error(transparent)]

@@ -1,6 +1,5 @@
 //! Functions that this node has passed to peers: each by a handle that only the peer it was made for can use.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use super::line::Line;
 use super::value::{Function, ValueError};
 use crate::id::Id;
 use crate::net::platform::Instant;
+use crate::small_map::SmallMap;
 
 /// How long a peer may take to say that it has taken a function, until the function is released: the message may have been lost
 /// with its call.
@@ -15,9 +15,9 @@ pub const TAKE_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) struct Exports {
     next: u64,
-    by_handle: BTreeMap<u64, Export>,
+    by_handle: SmallMap<u64, Export>,
     /// How many each peer holds.
-    counts: BTreeMap<Id, usize>,
+    counts: SmallMap<Id, usize>,
 }
 
 struct Export {
@@ -32,7 +32,7 @@ struct Export {
 impl Exports {
     pub(super) fn new() -> Self {
         // Anywhere, so that a handle of this node's earlier life is not taken for one of this. Half the numbers are left to go.
-        Exports { next: rand::random::<u64>() >> 1, by_handle: BTreeMap::new(), counts: BTreeMap::new() }
+        Exports { next: rand::random::<u64>() >> 1, by_handle: SmallMap::new(), counts: SmallMap::new() }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,6 +1,5 @@
 //! What peers may ask of a node at once.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -9,6 +8,7 @@ use super::core::lock;
 use super::error::CallError;
 use super::limits::MAX_VALUES;
 use crate::id::Id;
+use crate::small_map::SmallMap;
 
 /// Bytes of a request that count for nothing: what each call may have besides.
 pub const SMALL_REQUEST: usize = 1 << 10;
@@ -79,7 +79,7 @@ pub(super) struct Load {
 #[derive(Default)]
 struct Running {
     calls: usize,
-    by_peer: BTreeMap<Id, OfPeer>,
+    by_peer: SmallMap<Id, OfPeer>,
 }
 
 struct OfPeer {

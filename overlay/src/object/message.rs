@@ -87,6 +87,7 @@ pub struct Terms {
 
 /// What a caller with a [window](Terms::window) sends after its request, in 4 bytes, big-endian: how many bytes more it takes. 0
 /// asks for the next change of a watched value.
+#[cfg(feature = "net")]
 pub(crate) const MORE: usize = 4;
 
 /// The numbers of requests.

@@ -20,7 +20,7 @@ mod ser;
 mod shape;
 mod value;
 
-pub use codec::Handle;
+pub use codec::{Handle, decode_plain, encode_plain};
 pub use error::{ArgumentError, CallError, Failure, ProvideError};
 pub use limits::{MAX_DEPTH, MAX_FAILURE_TEXT, MAX_FUNCTIONS, MAX_MESSAGE, MAX_NAME, MAX_PATH, MAX_VALUES};
 pub use message::{Kind, OBJECT, Request, Target, Terms, decode_error, decode_value, encode_error};

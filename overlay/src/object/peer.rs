@@ -134,10 +134,15 @@ impl Peer {
 
     /// One of its services, with its shape: one question to the peer.
     pub async fn service(&self, name: &str) -> Result<Remote, CallError> {
+        let shape: Shape = self.describe(name).await?;
+        Ok(Remote { shape: Arc::new(shape), ..self.remote(name) })
+    }
+
+    /// The shape of one of its services, read as a [`Shape`] or a [`Value`](super::Value).
+    pub async fn describe<T: DeserializeOwned>(&self, name: &str) -> Result<T, CallError> {
         let deadline = deadline(self.timeout);
         let request = Request::Describe { service: name.to_owned() };
-        let shape = self.ask(request, Taking::Whole, deadline).await?.result(deadline).await?;
-        Ok(Remote { shape: Arc::new(shape), ..self.remote(name) })
+        self.ask(request, Taking::Whole, deadline).await?.result(deadline).await
     }
 
     /// One of its services, of which nothing is asked before it is used; its shape is empty.

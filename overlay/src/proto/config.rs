@@ -40,19 +40,37 @@ pub enum Placement {
 /// What a node stores at most. Over it, a record is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotas {
-    /// Records. Values, which are nobody's, take half of them at most.
+    /// Records. Values, which are nobody's, take three quarters of them at most.
     pub records: usize,
-    /// Bytes of records. Values take half of them at most.
+    /// Bytes of records. Values take three quarters of them at most.
     pub bytes: usize,
     /// Records of one writer.
     pub records_per_writer: usize,
     /// Bytes of one writer's records.
     pub bytes_per_writer: usize,
+    /// Records of one arc of the ring: the own one, or that of another owner. A node keeps six arcs, all of about the same length.
+    pub records_per_arc: usize,
+    /// Bytes of the records of one arc.
+    pub bytes_per_arc: usize,
+}
+
+impl Quotas {
+    /// So many records and bytes in all, and the usual shares of them for a writer and for an arc.
+    pub fn of(records: usize, bytes: usize) -> Self {
+        Quotas {
+            records,
+            bytes,
+            records_per_writer: records.div_ceil(16),
+            bytes_per_writer: bytes.div_ceil(16),
+            records_per_arc: records.div_ceil(2),
+            bytes_per_arc: bytes.div_ceil(2),
+        }
+    }
 }
 
 impl Default for Quotas {
     fn default() -> Self {
-        Quotas { records: 16_384, bytes: 32 << 20, records_per_writer: 1024, bytes_per_writer: 4 << 20 }
+        Quotas::of(16_384, 64 << 20)
     }
 }
 

@@ -170,7 +170,7 @@ impl Proto {
         (entry.state, entry.role, entry.since, entry.time) = (State::Open, role, now, now);
         let (peer, purpose, dialled) = (entry.peer, entry.purpose, entry.dialled);
         self.failed.forgive(peer);
-        self.links.set_reach(link, self.me, &[]);
+        self.links.set_reach(link, &[]);
         self.event(Event::PeerConnected(peer));
         if self.config.heartbeat_every > Duration::ZERO && !self.timers.is_set(Timer::Heartbeat) {
             self.timers.set(Timer::Heartbeat, now.after(self.config.heartbeat_every));

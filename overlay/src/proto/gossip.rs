@@ -4,6 +4,7 @@
 use super::links::LinkId;
 use super::timer::{Time, Timer};
 use super::{Phase, Proto};
+use crate::id::Id;
 use crate::wire::{Message, Neighbours, Role};
 
 impl Proto {
@@ -11,7 +12,7 @@ impl Proto {
     pub(super) fn on_neighbours(&mut self, link: LinkId, list: &Neighbours, now: Time) {
         if self.links.get(link).is_some_and(|link| link.role == Role::Member) {
             let reach = if self.config.lookahead { &list.ids[..] } else { &[] };
-            self.links.set_reach(link, self.me, reach);
+            self.links.set_reach(link, reach);
             self.set_member(link, list.member, now);
             if let Some(entry) = self.links.get_mut(link) {
                 entry.room = list.room;
@@ -37,8 +38,10 @@ impl Proto {
     /// Tells all neighbours who the neighbours are.
     pub(super) fn on_gossip_timer(&mut self) {
         let list = self.neighbours();
-        for link in self.links.open().map(|link| link.id).collect::<Vec<_>>() {
-            self.send_on(link, Message::Neighbours(list.clone()));
+        for place in 0..self.links.places().len() {
+            if let Some(link) = self.links.at(place).map(|link| link.id) {
+                self.send_on(link, Message::Neighbours(list.clone()));
+            }
         }
     }
 
@@ -50,7 +53,10 @@ impl Proto {
     fn neighbours(&self) -> Neighbours {
         let member = self.phase == Phase::Member;
         let count = if self.config.tells_neighbours() { crate::wire::MAX_NEIGHBOURS } else { 0 };
-        let ids = self.links.members().map(|link| link.peer).take(count).collect();
-        Neighbours { member, room: if member { self.room() as u16 } else { 0 }, ids }
+        let mut ids: Vec<Id> = Vec::with_capacity(count.min(self.links.len()));
+        ids.extend(self.links.members().map(|link| link.peer).take(count));
+        // Each of those who are told would sort them.
+        ids.sort_unstable();
+        Neighbours { member, room: if member { self.room() as u16 } else { 0 }, ids: ids.into() }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Answer, ChannelEvent, LinkId, Membership, Token};
 use crate::id::Id;
-use crate::record::{Key, Record};
+use crate::record::{Key, Place, Record};
 use crate::wire::{ChannelId, Dial, Frame, Published, Role};
 
 /// What happens to a node.
@@ -89,6 +89,13 @@ pub enum Input {
         /// The key.
         key: Box<Key>,
     },
+    /// All changes of the store up to [`Output::Save`] with this number are on the disk.
+    Saved {
+        /// The number.
+        number: u64,
+    },
+    /// The disk takes no more changes of the store.
+    DiskFailed,
     /// Join a channel. The answer comes as [`Output::Answer`], and what others publish as [`Output::Channel`].
     JoinChannel {
         /// Given back with the answer.
@@ -114,6 +121,9 @@ pub enum Input {
     WantDirect(Id),
     /// The session is idle again: the direct link may go.
     ReleaseDirect(Id),
+    /// The machine has slept, or its network has changed: links that were good may be no more. Each peer gets a second to show a sign of
+    /// life.
+    NetworkChanged,
     /// Leave the ring properly: tell the neighbours, close the links.
     Leave,
 }
@@ -181,6 +191,19 @@ pub enum Output {
         /// The answer.
         answer: Answer,
     },
+    /// Write a record to the disk, in place of one under the same key, and say so with [`Input::Saved`]: only where
+    /// [`Proto::load_records`](super::Proto::load_records) was called. Meanwhile others are not told that it is kept.
+    Save {
+        /// One more than the number before.
+        number: u64,
+        /// The record.
+        record: Box<Record>,
+    },
+    /// Remove the record in this place from the disk. Nobody waits for it.
+    Forget {
+        /// Where it stands.
+        place: Place,
+    },
     /// Something for the application on a channel that it has joined.
     Channel {
         /// The channel.
@@ -213,4 +236,15 @@ pub enum Event {
     },
     /// The node has left.
     Left,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every frame is moved as an output: a large variant would slow them all.
+    #[test]
+    fn an_output_is_little_larger_than_the_frame_in_it() {
+        assert!(size_of::<Output>() <= size_of::<Frame>() + 16, "{} bytes", size_of::<Output>());
+    }
 }

@@ -127,11 +127,19 @@ const SLACK: usize = 32;
 /// Places that the table grows by: a node seldom has a use for twice as many as it had.
 const GROWTH: usize = 4;
 
+/// Stands in the list of peers where a place is free. It may be somebody's id, too: whoever finds it there looks at the place.
+const NOBODY: Id = Id::MAX;
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Links {
     places: Vec<Option<Link>>,
+    /// By place: to whom the link leads. Who is looked for is sought here, in a line or two of the cache, and not through all the links.
+    peers: Vec<Id>,
     /// Sorted.
     reach: Vec<Reach>,
+    /// The number of entries before this node's own id.
+    home: usize,
+    me: Reach,
     /// Places that are taken.
     taken: usize,
     max: usize,
@@ -140,8 +148,9 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) fn new(max: usize) -> Self {
-        Links { places: Vec::new(), reach: Vec::new(), taken: 0, max, count: 0 }
+    pub(super) fn new(me: Id, max: usize) -> Self {
+        let (places, peers, reach) = (Vec::new(), Vec::new(), Vec::new());
+        Links { places, peers, reach, home: 0, me: Reach::new(me, 0), taken: 0, max, count: 0 }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Link> + Clone {
@@ -186,16 +195,21 @@ impl Links {
     }
 
     pub(super) fn to(&self, peer: Id) -> Option<&Link> {
-        self.iter().find(|link| link.peer == peer)
+        self.places[self.place_to(peer)?].as_ref()
     }
 
     pub(super) fn to_mut(&mut self, peer: Id) -> Option<&mut Link> {
-        self.iter_mut().find(|link| link.peer == peer)
+        let place = self.place_to(peer)?;
+        self.places[place].as_mut()
+    }
+
+    fn place_to(&self, peer: Id) -> Option<usize> {
+        let found = self.peers.iter().enumerate().filter(|&(_, &id)| id == peer);
+        found.map(|(place, _)| place).find(|&place| self.places[place].is_some())
     }
 
     pub(super) fn open_to(&self, peer: Id) -> Option<&Link> {
-        let reached = self.reach[self.reach_from(peer)..].iter().take_while(|reach| reach.id() == peer);
-        reached.filter_map(|reach| self.at(reach.place())).find(|link| link.peer == peer && link.is_open())
+        self.to(peer).filter(|link| link.is_open())
     }
 
     /// The places of the links that lead to this node: its own, or one to a neighbour of it.
@@ -219,53 +233,81 @@ impl Links {
         let place = self.places.iter().position(Option::is_none).unwrap_or_else(|| {
             if self.places.len() == self.places.capacity() {
                 self.places.reserve_exact(GROWTH);
+                self.peers.reserve_exact(GROWTH);
             }
             self.places.push(None);
+            self.peers.push(NOBODY);
             self.places.len() - 1
         });
         let id = LinkId::new(self.count, place as u16);
         self.count = self.count.wrapping_add(1);
         self.taken += 1;
-        self.places[place] = Some(link(id));
+        let link = link(id);
+        self.peers[place] = link.peer;
+        self.places[place] = Some(link);
         id
     }
 
     pub(super) fn remove(&mut self, id: LinkId) -> Option<Link> {
         self.get(id)?;
         let place = id.place();
-        self.reach.retain(|reach| reach.place() != place);
+        self.retain_reach(|reach| reach.place() != place);
         self.taken -= 1;
+        self.peers[place] = NOBODY;
         self.places[place].take()
     }
 
     /// Notes whom an open link leads to: the peer itself and, from its own list, its neighbours.
-    pub(super) fn set_reach(&mut self, id: LinkId, me: Id, neighbours: &[Id]) {
+    pub(super) fn set_reach(&mut self, id: LinkId, neighbours: &[Id]) {
         let Some(peer) = self.get(id).map(|link| link.peer) else { return };
         let place = id.place();
-        let others = neighbours.iter().copied().filter(|&id| id != me && id != peer);
-        let mut new: Vec<(Reach, bool)> = others.chain([peer]).map(|id| (Reach::new(id, place), false)).collect();
+        let others = neighbours.iter().copied().filter(|&id| id != self.me.id() && id != peer);
+        let mut new: Vec<Reach> = Vec::with_capacity(neighbours.len() + 1);
+        new.extend([peer].into_iter().chain(others).map(|id| Reach::new(id, place)));
         new.sort_unstable();
         new.dedup();
-        self.reach.retain(|reach| {
-            reach.place() != place || {
-                let known = new.binary_search_by_key(reach, |&(new, _)| new);
-                known.is_ok_and(|at| !std::mem::replace(&mut new[at].1, true))
+        // What stays is left where it is; of the new, those that are missing are gathered at the front.
+        let (mut next, mut missing) = (0, 0);
+        self.retain_reach(|reach| {
+            if reach.place() != place {
+                return true;
             }
+            while next < new.len() && new[next] < reach {
+                new[missing] = new[next];
+                (next, missing) = (next + 1, missing + 1);
+            }
+            let stays = new.get(next) == Some(&reach);
+            next += usize::from(stays);
+            stays
         });
-        self.insert_reach(new.into_iter().filter(|&(_, known)| !known).map(|(reach, _)| reach));
+        let rest = next..new.len();
+        let count = missing + rest.len();
+        new.copy_within(rest, missing);
+        self.insert_reach(&new[..count]);
+    }
+
+    fn retain_reach(&mut self, mut stays: impl FnMut(Reach) -> bool) {
+        let (mut home, me) = (self.home, self.me);
+        self.reach.retain(|&reach| {
+            let stays = stays(reach);
+            home -= usize::from(!stays && reach < me);
+            stays
+        });
+        self.home = home;
     }
 
     /// Merges in what is sorted, from the back.
-    fn insert_reach(&mut self, new: impl DoubleEndedIterator<Item = Reach> + Clone) {
-        let (mut read, count) = (self.reach.len(), new.clone().count());
+    fn insert_reach(&mut self, new: &[Reach]) {
+        self.home += new.partition_point(|&reach| reach < self.me);
+        let (mut read, count) = (self.reach.len(), new.len());
         // A table of about the exact size, for it is most of what a node remembers.
         if self.reach.capacity() < read + count {
             self.reach.reserve_exact(count.max(SLACK / 2));
         }
         self.reach.shrink_to(read + count + SLACK);
         let mut write = read + count;
-        self.reach.resize(write, Reach::new(Id::MAX, 0));
-        for reach in new.rev() {
+        self.reach.resize(write, Reach(0));
+        for &reach in new.iter().rev() {
             while read > 0 && self.reach[read - 1] > reach {
                 (read, write) = (read - 1, write - 1);
                 self.reach[write] = self.reach[read];
@@ -275,9 +317,9 @@ impl Links {
         }
     }
 
-    /// The ids of members that can be reached in one step or two, from `from` clockwise or counter-clockwise, each once.
-    pub(super) fn reachable(&self, from: Id, clockwise: bool) -> impl Iterator<Item = Id> {
-        let (before, after) = self.reach.split_at(self.reach_from(from));
+    /// The ids of members that can be reached in one step or two, from this node clockwise or counter-clockwise, each once.
+    pub(super) fn reachable(&self, clockwise: bool) -> impl Iterator<Item = Id> {
+        let (before, after) = self.reach.split_at(self.home);
         let (mut up, mut down) = (after.iter().chain(before), before.iter().rev().chain(after.iter().rev()));
         let mut last = None;
         std::iter::from_fn(move || if clockwise { up.next() } else { down.next() })
@@ -321,11 +363,27 @@ impl Links {
     }
 
     #[cfg(feature = "prefetch")]
-    pub(super) fn tables(&self) -> (&[Option<Link>], &[Reach]) {
-        (&self.places, &self.reach)
+    pub(super) fn peers(&self) -> &[Id] {
+        &self.peers
     }
 
-    #[cfg(feature = "model")]
+    #[cfg(feature = "prefetch")]
+    pub(super) fn reach(&self) -> &[Reach] {
+        &self.reach
+    }
+
+    #[cfg(feature = "prefetch")]
+    pub(super) fn home(&self) -> usize {
+        self.home
+    }
+
+    /// The part of the table that an entry for this id would stand in: what [`Links::reach_from`] looks through once it has looked at
+    /// an entry of each.
+    #[cfg(feature = "prefetch")]
+    pub(super) fn part_with(&self, id: Id) -> std::ops::Range<usize> {
+        if self.reach.len() < 8 { 0..0 } else { self.eighth(0..self.reach.len(), Reach::new(id, 0)) }
+    }
+
     pub(super) fn places(&self) -> &[Option<Link>] {
         &self.places
     }
@@ -344,7 +402,8 @@ impl Links {
 
     /// Bytes on the heap.
     pub(super) fn memory(&self) -> usize {
-        self.places.capacity() * size_of::<Option<Link>>() + self.reach.capacity() * size_of::<Reach>()
+        let places = self.places.capacity() * size_of::<Option<Link>>() + self.peers.capacity() * size_of::<Id>();
+        places + self.reach.capacity() * size_of::<Reach>()
     }
 
     /// The index of the first entry at `id` or after it. A search by eighths rather than halves: the looks of one round do not
@@ -353,11 +412,72 @@ impl Links {
         let sought = Reach::new(id, 0);
         let mut range = 0..self.reach.len();
         while range.len() >= 8 {
-            let step = range.len() / 8;
-            let before = (1..8).filter(|i| self.reach[range.start + i * step] < sought).count();
-            let start = range.start + before * step;
-            range = start..if before < 7 { start + step } else { range.end };
+            range = self.eighth(range, sought);
         }
         range.start + self.reach[range].partition_point(|&reach| reach < sought)
+    }
+
+    fn eighth(&self, range: std::ops::Range<usize>, sought: Reach) -> std::ops::Range<usize> {
+        let step = range.len() / 8;
+        let before = (1..8).filter(|i| self.reach[range.start + i * step] < sought).count();
+        let start = range.start + before * step;
+        start..if before < 7 { start + step } else { range.end }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg32;
+
+    use super::*;
+
+    #[test]
+    fn whatever_is_done_to_the_table_everybody_is_found_where_they_stand() {
+        const ME: Id = Id::new(500);
+        for seed in 0..50 {
+            let mut rng = Pcg32::seed_from_u64(seed);
+            let mut links = Links::new(ME, 12);
+            // The last id is also what stands for a free place.
+            let id =
+                |rng: &mut Pcg32| [Id::MAX, Id::new(rng.random_range(0..1000))][usize::from(rng.random_bool(0.95))];
+            // Who is led to by each link, and with which place.
+            let mut led_to: Vec<(LinkId, Vec<Id>)> = Vec::new();
+            for _ in 0..300 {
+                let peer = id(&mut rng);
+                match rng.random_range(0..3) {
+                    0 if !links.is_full() && links.to(peer).is_none() && peer != ME => {
+                        let new = |id| Link::new(id, peer, Purpose::Ring, 0, Route::Signalling, Time(0));
+                        led_to.push((links.insert(new), Vec::new()));
+                    }
+                    1 if !led_to.is_empty() => {
+                        let (link, _) = led_to.swap_remove(rng.random_range(0..led_to.len()));
+                        assert!(links.remove(link).is_some() && links.remove(link).is_none());
+                    }
+                    2 if !led_to.is_empty() => {
+                        let at = rng.random_range(0..led_to.len());
+                        let neighbours: Vec<Id> = (0..rng.random_range(0..20)).map(|_| id(&mut rng)).collect();
+                        let (link, led) = &mut led_to[at];
+                        let peer = links.get(*link).expect("it stands").peer;
+                        links.set_reach(*link, &neighbours);
+                        *led = neighbours.into_iter().filter(|&id| id != ME).chain([peer]).collect();
+                        led.sort_unstable();
+                        led.dedup();
+                    }
+                    _ => {}
+                }
+                let mut reach: Vec<Reach> = Vec::new();
+                for (link, led) in &led_to {
+                    reach.extend(led.iter().map(|&id| Reach::new(id, link.place())));
+                    let peer = links.get(*link).expect("it stands").peer;
+                    assert_eq!(links.to(peer).map(|found| found.id), Some(*link), "seed {seed}");
+                }
+                reach.sort_unstable();
+                assert_eq!(links.reach, reach, "seed {seed}");
+                assert_eq!(links.home, links.reach_from(ME), "seed {seed}");
+                assert_eq!(links.len(), led_to.len());
+                assert_eq!(links.to(Id::MAX).is_some(), links.iter().any(|link| link.peer == Id::MAX), "seed {seed}");
+            }
+        }
     }
 }

@@ -101,25 +101,28 @@ pub struct Stats {
 }
 
 /// One node's part in the ring.
+///
+/// In this order in memory: what nearly every input needs comes first, in few lines of the cache. See [`Proto::prefetch`].
 #[derive(Clone, PartialEq, Debug)]
+#[repr(C)]
 pub struct Proto {
     me: Id,
-    config: Arc<Config>,
-    rng: Pcg32,
     phase: Phase,
     joining: Joining,
-    ring: Ring,
     links: Links,
+    ring: Ring,
     failed: Failed,
-    fingers: Fingers,
-    lookups: Lookups,
     timers: Timers,
+    outputs: VecDeque<Output>,
+    config: Arc<Config>,
+    rng: Pcg32,
+    lookups: Lookups,
+    fingers: Fingers,
     /// Nothing where nothing is stored.
     store: Option<Box<Store>>,
     /// Nothing where the node takes part in no channel.
     channels: Option<Box<Channels>>,
     stats: Stats,
-    outputs: VecDeque<Output>,
 }
 
 impl Proto {
@@ -133,7 +136,7 @@ impl Proto {
             phase: Phase::Joining,
             joining: Joining::default(),
             ring: Ring::default(),
-            links: Links::new(config.max_links),
+            links: Links::new(me, config.max_links),
             failed: Failed::default(),
             fingers: Fingers::default(),
             lookups: Lookups::default(),
@@ -166,6 +169,8 @@ impl Proto {
             Input::UpdateFinger { token, row } => self.update_finger(token, row, now),
             Input::Put { token, record } => self.put_record(token, *record, now),
             Input::Get { token, key } => self.get_record(token, *key, now),
+            Input::Saved { number } => self.on_saved(number, now),
+            Input::DiskFailed => self.on_disk_failed(now),
             Input::JoinChannel { token, membership } => self.join_channel(token, *membership, now),
             Input::Publish { channel, messages } => self.publish(channel, messages, now),
             Input::LeaveChannel { token, channel } => self.leave_channel(token, channel, now),
@@ -173,6 +178,7 @@ impl Proto {
                 self.want(peer, Purpose::Direct, links::Route::Ring(None), now);
             }
             Input::ReleaseDirect(peer) => self.release_direct(peer, now),
+            Input::NetworkChanged => self.probe_all(now),
             Input::Leave => {
                 self.hand_over(now);
                 self.leave();
@@ -339,14 +345,14 @@ impl Proto {
         };
         match self.route(&mut frame.header, Some(link), now) {
             _ if !traced => self.stats.invalid += 1,
-            Hop::Deliver => self.deliver(frame, now),
+            Hop::Deliver => self.deliver(frame, Some(link), now),
             Hop::Forward(link) => self.outputs.push_back(Output::Send { link, frame }),
             Hop::Drop(reason) => self.report(&frame.header, reason, now),
         }
     }
 
-    /// A routed frame has arrived where it was sent.
-    fn deliver(&mut self, frame: Frame, now: Time) {
+    /// A routed frame has arrived where it was sent: over this link, or from this node itself.
+    fn deliver(&mut self, frame: Frame, link: Option<LinkId>, now: Time) {
         let Frame { header, message } = frame;
         let (src, via) = (header.src, header.answer_through());
         match message {
@@ -361,9 +367,10 @@ impl Proto {
                 self.send_to(src, via, Flags::default(), Message::Traced(trace), now);
             }
             Message::Traced(trace) => self.on_traced(trace),
-            Message::Store(request) => self.on_store(&header, *request, now),
+            Message::Store(request) => self.on_store(&header, *request, link, now),
             Message::Stored(answer) => self.on_stored(*answer, now),
-            Message::Replicate(message) => self.on_replicate(&header, *message, now),
+            Message::Replicate(message) => self.on_replicate(&header, *message, link, now),
+            Message::Parcel(parcel) => self.on_parcel(&header, *parcel, link, now),
             Message::Datagram(packet) => self.outputs.push_back(Output::Datagram { from: src, via, packet }),
             Message::Unknown { .. } => self.stats.unknown += 1,
             _ => self.stats.invalid += 1,
@@ -399,7 +406,7 @@ impl Proto {
     /// Does with a frame of this node's own what the router says.
     fn start(&mut self, hop: Hop, mut frame: Frame, now: Time) {
         match hop {
-            Hop::Deliver => self.deliver(frame, now),
+            Hop::Deliver => self.deliver(frame, None, now),
             Hop::Forward(link) => {
                 frame.header.ttl -= 1;
                 self.outputs.push_back(Output::Send { link, frame });

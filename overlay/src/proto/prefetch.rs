@@ -10,43 +10,87 @@ use prefetch_index::prefetch_index;
 
 use super::Proto;
 use super::links::{LinkId, Links, Reach};
+use super::timer::Timer;
+use crate::id::Id;
+use crate::wire::kind;
 
 /// Bytes that a cache fetches at once, on most machines.
 const LINE: usize = 64;
 
+/// Entries of the table of who can be reached in a line.
+const LINE_OF_REACH: usize = LINE / size_of::<Reach>();
+
 impl Proto {
-    /// The node itself. Call this first, and [`Proto::prefetch_tables`] some inputs later.
+    /// What nearly every input needs of the node itself. Call this first, and [`Proto::prefetch_for_frame`] or
+    /// [`Proto::prefetch_for_timeout`] some inputs later.
     pub fn prefetch(&self) {
         prefetch_index(from_ref(&self.me), 0);
-        prefetch_index(from_ref(&self.rng), 0);
-        prefetch_index(from_ref(&self.joining), 0);
-        prefetch_index(from_ref(&self.ring), 0);
         prefetch_index(from_ref(&self.links), 0);
+        prefetch_index(from_ref(&self.ring), 0);
+        self.ring.prefetch();
         prefetch_index(from_ref(&self.failed), 0);
-        prefetch_index(from_ref(&self.fingers), 0);
-        prefetch_index(from_ref(&self.lookups), 0);
         prefetch_index(from_ref(&self.timers), 0);
-        prefetch_index(from_ref(&self.stats), 0);
         prefetch_index(from_ref(&self.outputs), 0);
+        prefetch_index(from_ref(&self.config), 0);
     }
 
-    /// What a frame that comes over this link needs of the tables: what it takes to forward it, or all.
-    pub fn prefetch_tables(&self, link: LinkId, all: bool) {
+    /// What a frame of this kind that comes over this link needs of the tables.
+    pub fn prefetch_for_frame(&self, link: LinkId, kind: u8) {
         prefetch_index(&self.ring.successors, 0);
         prefetch_index(&self.ring.predecessors, 0);
-        self.links.prefetch(link.place(), all);
+        prefetch_index(self.links.places(), link.place());
+        self.links.prefetch_peers();
+        match kind {
+            // The whole table is gone through.
+            kind::NEIGHBOURS => self.links.prefetch_reach(1),
+            kind::FIRST_ROUTED.. => self.links.prefetch_reach(8),
+            _ => self.links.prefetch_home(),
+        }
+    }
+
+    /// Where in the tables the way of a frame to this target goes on. Call this after [`Proto::prefetch_for_frame`], once that has come.
+    pub fn prefetch_way(&self, target: Id) {
+        self.links.prefetch_way(target);
+    }
+
+    /// What the next timer needs of the tables, or the end of a link.
+    pub fn prefetch_for_timeout(&self) {
+        prefetch_index(from_ref(&self.lookups), 0);
+        prefetch_index(from_ref(&self.fingers), 0);
+        prefetch_index(&self.ring.successors, 0);
+        prefetch_index(&self.ring.predecessors, 0);
+        self.links.prefetch_peers();
+        let places = self.links.places();
+        (0..places.len()).for_each(|at| prefetch_index(places, at));
+        if !matches!(self.timers.next(), Some((_, Timer::Gossip))) {
+            self.links.prefetch_reach(8);
+            self.links.prefetch_home();
+        }
     }
 }
 
 impl Links {
-    fn prefetch(&self, place: usize, all: bool) {
-        let (places, reach) = self.tables();
-        prefetch_index(places, place);
-        let line = LINE / size_of::<Reach>();
-        let step = if all { line } else { (reach.len() / 8).max(line) };
+    fn prefetch_peers(&self) {
+        let peers = self.peers();
+        (0..peers.len()).step_by(LINE / size_of::<Id>()).for_each(|at| prefetch_index(peers, at));
+    }
+
+    /// The lines of the table of who can be reached: as many as there are, or one in each of so many parts of it.
+    fn prefetch_reach(&self, parts: usize) {
+        let reach = self.reach();
+        let step = if parts > 1 { (reach.len() / parts).max(LINE_OF_REACH) } else { LINE_OF_REACH };
         (0..reach.len()).step_by(step).for_each(|at| prefetch_index(reach, at));
-        if all {
-            (0..places.len()).for_each(|at| prefetch_index(places, at));
-        }
+    }
+
+    /// Those who stand next to this node on either side.
+    fn prefetch_home(&self) {
+        let home = self.home();
+        prefetch_index(self.reach(), home);
+        prefetch_index(self.reach(), home.saturating_sub(4));
+    }
+
+    fn prefetch_way(&self, target: Id) {
+        let part = self.part_with(target);
+        part.step_by(LINE_OF_REACH).for_each(|at| prefetch_index(self.reach(), at));
     }
 }

@@ -51,9 +51,9 @@ enum Untold {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Ring {
     /// The nearest first, at most [`NEAR`].
-    pub(super) predecessors: Box<[Id]>,
+    pub(super) predecessors: Arc<[Id]>,
     /// The nearest first.
-    pub(super) successors: Box<[Id]>,
+    pub(super) successors: Arc<[Id]>,
     /// Nodes that may be nearer, and the member of another ring through which to reach them.
     hints: Vec<(Id, Option<Id>)>,
     /// What the neighbours were last told of: their answer may be due.
@@ -110,6 +110,12 @@ impl Ring {
         self.unsettled = true;
     }
 
+    #[cfg(feature = "prefetch")]
+    pub(super) fn prefetch(&self) {
+        prefetch_index::prefetch_index(std::slice::from_ref(&self.asked), 0);
+        prefetch_index::prefetch_index(std::slice::from_ref(&self.told), 0);
+    }
+
     #[cfg(feature = "known-bugs")]
     fn remove_successor(&mut self, id: Id) {
         let rest = self.successors.iter().copied().filter(|&entry| entry != id).collect();
@@ -141,7 +147,7 @@ impl Ring {
     }
 
     fn close_to_home(&self) -> impl Iterator<Item = Id> {
-        self.successors.iter().take(NEAR).chain(&self.predecessors).copied()
+        self.successors.iter().take(NEAR).chain(&*self.predecessors).copied()
     }
 }
 
@@ -150,8 +156,8 @@ impl Proto {
     pub(super) fn view(&self) -> Arc<RingView> {
         Arc::new(RingView {
             member: self.phase == Phase::Member,
-            predecessors: self.ring.predecessors.to_vec(),
-            successors: self.ring.successors.to_vec(),
+            predecessors: Arc::clone(&self.ring.predecessors),
+            successors: Arc::clone(&self.ring.successors),
         })
     }
 
@@ -169,7 +175,7 @@ impl Proto {
         if !is_member || !placed {
             return;
         }
-        for &id in view.predecessors.iter().chain(&view.successors).filter(|&&id| id != self.me) {
+        for &id in view.predecessors.iter().chain(&*view.successors).filter(|&&id| id != self.me) {
             if self.is_nearer(id) {
                 self.ring.hint(id, None);
             }
@@ -319,11 +325,11 @@ impl Proto {
     /// A neighbour leaves properly: close the ring over it at once, with what it knew.
     pub(super) fn on_leave(&mut self, link: LinkId, peer: Id, view: &RingView, now: Time) {
         if self.ring.successor() == Some(peer) {
-            let rest = self.ring.successors.iter().chain(&view.successors).copied().filter(|&id| id != peer);
+            let rest = self.ring.successors.iter().chain(&*view.successors).copied().filter(|&id| id != peer);
             let successors = self.successor_list(rest);
             self.ring.replace(self.ring.predecessors.to_vec(), successors);
         }
-        for &id in view.predecessors.iter().chain(&view.successors).filter(|&&id| id != self.me) {
+        for &id in view.predecessors.iter().chain(&*view.successors).filter(|&&id| id != self.me) {
             self.ring.hint(id, None);
         }
         self.failed.insert(peer, Verdict::Gone, GONE_FOR, now);
@@ -395,10 +401,10 @@ impl Proto {
     fn nearest(&self, clockwise: bool, hints: &[(Id, Option<Id>)]) -> Vec<Id> {
         let count = if clockwise { self.config.linked_successors } else { NEAR };
         let usable = |&id: &Id| id != self.me && (!self.failed.has(id) || self.links.to(id).is_some());
-        let listed = self.ring.successors.iter().chain(&self.ring.predecessors).copied();
+        let listed = self.ring.successors.iter().chain(&*self.ring.predecessors).copied();
         let hinted = hints.iter().map(|&(id, _)| id);
         let most = count + MAX_DOUBTFUL;
-        let reachable = self.links.reachable(self.me, clockwise).filter(usable).take(most);
+        let reachable = self.links.reachable(clockwise).filter(usable).take(most);
         let distance = |id: Id| if clockwise { self.me.clockwise_to(id) } else { id.clockwise_to(self.me) };
         let mut ids: Vec<Id> = Vec::with_capacity(most + 1);
         for id in listed.chain(hinted).filter(usable).chain(reachable) {

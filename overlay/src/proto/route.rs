@@ -112,8 +112,9 @@ impl Proto {
             return self.chord_hop(header, target, exact, avoid);
         }
         // A neighbour says that it has a link to the target: it knows better than the arcs, which lag behind while nodes join.
-        let promised = || self.nearest_step(target, |link, _| may_forward(link) && !avoid.contains(&link.id));
-        if exact && header.bound > 0 && promised().is_some_and(|step| step.promise == 0) {
+        let usable = |link: &Link| may_forward(link) && !avoid.contains(&link.id);
+        let promised = || self.links.places_leading_to(target).filter_map(|place| self.links.at(place)).any(usable);
+        if exact && header.bound > 0 && promised() {
             return self.greedy(header, target, avoid);
         }
         #[cfg(feature = "known-bugs")]

@@ -1,13 +1,16 @@
 //! Under which key a record is stored, and where on the ring that is.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{MAX_CLAIM_NAME, RecordError};
 use crate::id::Id;
-use crate::key::PeerKey;
+use crate::key::{PeerKey, hex, unhex};
 
-/// What a record is stored under.
+/// What a record is stored under. As text: 64 hexadecimal digits; the writer's key in hexadecimal digits, a slash and the name; `@` and the name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Key {
     /// A value, by its SHA-256 hash.
@@ -52,6 +55,41 @@ impl Key {
             Key::Entry { writer, name } => [b"atoll entry 1\0", &writer.to_spki_der()[..], name.as_bytes()].concat(),
             Key::Name(name) => [b"atoll name 1\0", name.as_bytes()].concat(),
         }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Value(hash) => f.write_str(&hex(hash)),
+            Key::Entry { writer, name } => write!(f, "{}/{name}", hex(&writer.to_spki_der())),
+            Key::Name(name) => write!(f, "@{name}"),
+        }
+    }
+}
+
+/// A text is not a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a key is 64 hexadecimal digits, or a node's key and the name of an entry with a slash between, or @ and a name"
+)]
+pub struct KeyError;
+
+impl FromStr for Key {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let key = match text.split_once('/') {
+            Some((writer, name)) => {
+                let writer = unhex(writer).and_then(|der| PeerKey::from_spki_der(&der).ok());
+                writer.filter(|_| !name.is_empty()).map(|writer| Key::Entry { writer, name: name.to_owned() })
+            }
+            None => match text.strip_prefix('@') {
+                Some(name) => check_claim_name(name).ok().map(|()| Key::Name(name.to_owned())),
+                None => unhex(text).and_then(|hash| hash.try_into().ok()).map(Key::Value),
+            },
+        };
+        key.ok_or(KeyError)
     }
 }
 

@@ -11,10 +11,11 @@
 //!
 //! Plain data and functions over bytes: no sockets, no clock.
 
+pub mod file;
 mod key;
 mod order;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::time::Duration;
 
@@ -22,14 +23,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use key::{Key, Place, Slot, check_claim_name};
+pub use file::FileKey;
+pub use key::{Key, KeyError, Place, Slot, check_claim_name};
 pub use order::Judgement;
 
 use crate::key::{Identity, PeerKey, Purpose, SIGNATURE_BYTES};
 
-/// Bytes in a value at most: what fits into one frame with all that goes around it. Values that are larger have to be cut by whoever stores
-/// them; blocks of 64 KiB and files are not there yet.
-pub const MAX_VALUE: usize = 15 * 1024;
+/// Bytes in a value at most. What is larger is stored in blocks: see [`mod@file`].
+pub const MAX_VALUE: usize = 64 * 1024;
 
 /// Bytes in the name of an entry at most.
 pub const MAX_ENTRY_NAME: usize = 128;

@@ -46,6 +46,7 @@ proptest! {
         let bytes = postcard::to_allocvec(&record).unwrap();
         let again: Record = postcard::from_bytes(&bytes).unwrap();
         prop_assert_eq!(again.key(), record.key());
+        prop_assert_eq!(record.key().to_string().parse(), Ok(record.key()));
         prop_assert_eq!(again.version(), record.version());
         prop_assert_eq!(again.check_sizes(), Ok(()));
         prop_assert_eq!(again, record);

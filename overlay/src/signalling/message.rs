@@ -423,10 +423,10 @@ pub enum ParseError {
     #[error("the message cannot be read: {0}")]
     Json(String),
     /// A type of message that does not exist, or only in a later version.
-    #[error("there is no message of type {0:?}")]
+    #[error("there is no message of type \"{}\"", .0.escape_debug())]
     UnknownType(String),
     /// A field is longer than it may be, or has characters that it may not have.
-    #[error("the field {0:?} is out of its range")]
+    #[error("the field \"{}\" is out of its range", .0.escape_debug())]
     Field(&'static str),
 }
 

@@ -9,8 +9,10 @@ use serde::de::DeserializeOwned;
 use super::channel::check_tree;
 use super::envelope::Envelope;
 use super::message::{Found, Message, Neighbours, RingView, Step, kind};
-use super::store::{check_replicate, check_store, check_stored};
+use super::store::record_bytes;
+use super::store::{check_parcel, check_replicate, check_store, check_stored};
 use super::{Header, MAX_ALTERNATIVES, MAX_DESCRIPTION, MAX_FRAME, MAX_NEIGHBOURS, MAX_SUCCESSORS, MAX_TRACE, Trace};
+use crate::record::Record;
 
 /// A frame: a header and a body.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -75,6 +77,7 @@ impl Frame {
             Message::Store(body) => put(&mut out, body),
             Message::Stored(body) => put(&mut out, body),
             Message::Replicate(body) => put(&mut out, body),
+            Message::Parcel(body) => put(&mut out, body),
             Message::Datagram(body) | Message::Unknown { body, .. } => out.put_slice(body),
         }
         out
@@ -89,6 +92,33 @@ impl Frame {
         let message = decode_body(header.kind, frame.slice(length..))?;
         Ok(Frame { header, message })
     }
+}
+
+impl Message {
+    /// Reads the body of a message of the store, put together from its parts; `None` for another kind.
+    pub(crate) fn from_parts(kind: u8, body: Bytes) -> Option<Result<Self, DecodeError>> {
+        matches!(kind, kind::STORE | kind::STORED | kind::REPLICATE).then(|| decode_body(kind, body))
+    }
+
+    /// The bytes of a message of the store, where they are more than one frame takes.
+    pub(crate) fn beyond_a_frame(&self) -> Option<Bytes> {
+        let body = match self {
+            Message::Store(body) if body.record().is_some_and(is_large) => postcard::to_allocvec(body),
+            Message::Stored(body) if body.record().is_some_and(is_large) => postcard::to_allocvec(body),
+            Message::Replicate(body) if body.records().iter().map(record_bytes).sum::<usize>() > IN_A_FRAME => {
+                postcard::to_allocvec(body)
+            }
+            _ => return None,
+        };
+        Some(body.expect("plain data always encodes").into())
+    }
+}
+
+/// Bytes of records that a frame takes in any case, whatever else is in it.
+const IN_A_FRAME: usize = super::MAX_DATAGRAM - 128;
+
+fn is_large(record: &Record) -> bool {
+    record_bytes(record) > IN_A_FRAME
 }
 
 /// Reads the body of a frame of this kind. Bytes behind what this version knows are left to later versions.
@@ -144,6 +174,11 @@ fn decode_body(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
             check_replicate(&replicate)?;
             Message::Replicate(Box::new(replicate))
         }
+        kind::PARCEL => {
+            let parcel = take(&body)?;
+            check_parcel(&parcel)?;
+            Message::Parcel(Box::new(parcel))
+        }
         kind::DATAGRAM => Message::Datagram(body),
         _ => Message::Unknown { kind, body },
     };
@@ -186,14 +221,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{
-        Ask, ChannelId, Dial, Flags, Head, Join, JoinRefusal, Label, Listed, MAX_HEADS, MAX_LISTED, MAX_PARTS,
-        MAX_PATH, MAX_RANGES, Outcome, Part, Proof, Published, Purpose, Refusal, Replicate, Role, Store, StoreRefusal,
-        Stored, Terms, Tree, Unreachable, Via,
+        Ask, ChannelId, Dial, Flags, Head, Join, JoinRefusal, Label, Listed, MAX_HEADS, MAX_LISTED, MAX_PARCEL_PARTS,
+        MAX_PARTS, MAX_PATH, MAX_RANGES, Outcome, PART_BYTES, Parcel, Part, Proof, Published, Purpose, Refusal,
+        Replicate, Role, Store, StoreRefusal, Stored, Terms, Tree, Unreachable, Via,
     };
     use super::*;
     use crate::id::Id;
     use crate::key::Identity;
-    use crate::record::{MAX_VALUE, Place, Record, RecordError, Seconds};
+    use crate::record::{Place, Record, RecordError, Seconds};
 
     fn id() -> impl Strategy<Value = Id> {
         any::<u64>().prop_map(Id::new)
@@ -206,8 +241,8 @@ mod tests {
     fn view() -> impl Strategy<Value = RingView> {
         (any::<bool>(), ids(2), ids(MAX_SUCCESSORS)).prop_map(|(member, predecessors, successors)| RingView {
             member,
-            predecessors,
-            successors,
+            predecessors: predecessors.into(),
+            successors: successors.into(),
         })
     }
 
@@ -220,7 +255,8 @@ mod tests {
     }
 
     fn a_record() -> impl Strategy<Value = Record> {
-        let value = prop::collection::vec(any::<u8>(), 0..=MAX_VALUE);
+        // More goes in parts.
+        let value = prop::collection::vec(any::<u8>(), 0..=PART_BYTES - 300);
         let identity = Identity::generate();
         (any::<bool>(), any::<u64>(), "[a-z]{1,63}", value).prop_map(move |(signed, number, name, value)| {
             let record = match signed {
@@ -275,6 +311,16 @@ mod tests {
             (any::<u32>(), listed()).prop_map(|(request, entries)| Replicate::Offer { request, entries }),
             (any::<u32>(), places, prop::option::of((id(), id())))
                 .prop_map(|(request, places, owned)| Replicate::Want { request, places, owned }),
+        ]
+    }
+
+    fn parcel() -> impl Strategy<Value = Parcel> {
+        let bytes = prop::collection::vec(any::<u8>(), 1..=PART_BYTES);
+        prop_oneof![
+            (any::<u32>(), any::<u8>(), 0..MAX_PARCEL_PARTS, bytes).prop_map(|(number, of, part, bytes)| {
+                Parcel::Part { number, of, part, parts: part + 1, bytes: bytes.into() }
+            }),
+            (any::<u32>(), any::<u8>()).prop_map(|(number, have)| Parcel::Have { number, have }),
         ]
     }
 
@@ -346,6 +392,7 @@ mod tests {
             (any::<u32>(), outcome())
                 .prop_map(|(request, outcome)| Message::Stored(Box::new(Stored { request, outcome }))),
             replicate().prop_map(|replicate| Message::Replicate(Box::new(replicate))),
+            parcel().prop_map(|parcel| Message::Parcel(Box::new(parcel))),
             prop::collection::vec(any::<u8>(), 0..2000).prop_map(|bytes| Message::Datagram(bytes.into())),
             prop::collection::vec(any::<u8>(), 0..200)
                 .prop_map(|bytes| Message::Unknown { kind: 200, body: bytes.into() }),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::channel::Tree;
 use super::envelope::Envelope;
-use super::store::{Replicate, Store, Stored};
+use super::store::{Parcel, Replicate, Store, Stored};
 use crate::id::Id;
 
 /// The kinds of frames. The numbers are the wire's; they are never used again for something else.
@@ -53,6 +53,8 @@ pub mod kind {
     pub const STORED: u8 = 40;
     /// What the nodes that keep one arc's records tell each other.
     pub const REPLICATE: u8 = 41;
+    /// A message of the store that is larger than a frame, in parts.
+    pub const PARCEL: u8 = 42;
 
     /// Kinds from here on travel on the unreliable channel.
     pub const FIRST_DATAGRAM: u8 = 64;
@@ -99,6 +101,8 @@ pub enum Message {
     Stored(Box<Stored>),
     /// Between the nodes that keep one arc's records.
     Replicate(Box<Replicate>),
+    /// A message of the store that is larger than a frame, in parts.
+    Parcel(Box<Parcel>),
     /// A packet of a session, of no more than [`MAX_DATAGRAM`](super::MAX_DATAGRAM) bytes.
     Datagram(Bytes),
     /// A kind that a later version added.
@@ -132,6 +136,7 @@ impl Message {
             Message::Store(_) => kind::STORE,
             Message::Stored(_) => kind::STORED,
             Message::Replicate(_) => kind::REPLICATE,
+            Message::Parcel(_) => kind::PARCEL,
             Message::Datagram(_) => kind::DATAGRAM,
             Message::Unknown { kind, .. } => *kind,
         }
@@ -166,9 +171,9 @@ pub struct RingView {
     /// Whether the node is a member of the ring; one that joins is not yet.
     pub member: bool,
     /// Its predecessors, the nearest first, at most 2.
-    pub predecessors: Vec<Id>,
+    pub predecessors: Arc<[Id]>,
     /// Its successor list, the nearest first, at most [`MAX_SUCCESSORS`](super::MAX_SUCCESSORS).
-    pub successors: Vec<Id>,
+    pub successors: Arc<[Id]>,
 }
 
 /// The answer to a lookup.

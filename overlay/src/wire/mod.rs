@@ -17,7 +17,8 @@ pub use envelope::{Envelope, Label, MAX_BATCH, MAX_PAYLOAD, MAX_SCOPE, Message a
 pub use header::{Flags, Header, MAX_TRAIL, TTL, VERSION, Via};
 pub use message::{Dial, Found, Message, Neighbours, Purpose, Refusal, RingView, Role, Step, Trace, Unreachable, kind};
 pub use store::{
-    Ask, Listed, MAX_LISTED, MAX_PARTS, Outcome, Part, Replicate, Store, StoreRefusal, Stored, record_bytes,
+    Ask, Listed, MAX_LISTED, MAX_PARCEL_PARTS, MAX_PARTS, Outcome, PART_BYTES, Parcel, Part, Replicate, Store,
+    StoreRefusal, Stored, record_bytes,
 };
 
 /// Bytes in a frame, header included, at most: what every browser takes as one message of a data channel.

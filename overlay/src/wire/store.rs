@@ -13,6 +13,12 @@ pub const MAX_PARTS: usize = 16;
 /// Records that are named by one frame at most.
 pub const MAX_LISTED: usize = 256;
 
+/// Bytes of a message in one part of a [`Parcel`] at most: a frame, and what goes around it.
+pub const PART_BYTES: usize = 15 * 1024;
+
+/// Parts of a parcel at most: a record with the largest value needs all of them.
+pub const MAX_PARCEL_PARTS: u8 = 5;
+
 /// A request to the owner of the point that the frame is addressed to.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Store {
@@ -20,6 +26,12 @@ pub struct Store {
     pub request: u32,
     /// What to do.
     pub ask: Ask,
+}
+
+impl Store {
+    pub(super) fn record(&self) -> Option<&Record> {
+        if let Ask::Put(record) = &self.ask { Some(record) } else { None }
+    }
 }
 
 /// What to do with the store.
@@ -38,6 +50,12 @@ pub struct Stored {
     pub request: u32,
     /// How it went.
     pub outcome: Outcome,
+}
+
+impl Stored {
+    pub(super) fn record(&self) -> Option<&Record> {
+        if let Outcome::Found(record) = &self.outcome { Some(record) } else { None }
+    }
 }
 
 /// How a request went.
@@ -81,6 +99,12 @@ pub enum StoreRefusal {
     /// Too many writes are under way.
     #[error("too many writes at once at the owner of the key")]
     Busy,
+    /// The arc of the ring is at its limit.
+    #[error("as much as may be is stored around this point of the ring")]
+    ArcFull,
+    /// The disk of the node fails.
+    #[error("the owner of the key cannot write to its disk")]
+    Disk,
 }
 
 /// What the nodes that keep one arc's records tell each other. An arc is `(from, to]`.
@@ -158,6 +182,41 @@ pub enum Replicate {
     },
 }
 
+impl Replicate {
+    pub(super) fn records(&self) -> &[Record] {
+        match self {
+            Replicate::Copy { record, .. } => std::slice::from_ref(record),
+            Replicate::Pulled { records, .. } => records,
+            _ => &[],
+        }
+    }
+}
+
+/// A message of the store that is larger than a frame travels in parts, each a frame of its own.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Parcel {
+    /// A part. Its place in the message is `part` times [`PART_BYTES`]; all but the last are that long.
+    Part {
+        /// Drawn at random by the sender.
+        number: u32,
+        /// The kind of the message.
+        of: u8,
+        /// Which part it is, from 0.
+        part: u8,
+        /// How many there are: 1 to [`MAX_PARCEL_PARTS`].
+        parts: u8,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// What has come of a parcel: said when it is whole, and when its last part came before another.
+    Have {
+        /// The number of the parcel.
+        number: u32,
+        /// A bit for each part, the lowest for the first.
+        have: u8,
+    },
+}
+
 /// A part of an arc.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Part {
@@ -195,6 +254,16 @@ pub(super) fn check_replicate(replicate: &Replicate) -> Result<(), DecodeError> 
         Replicate::List { entries, .. } | Replicate::Offer { entries, .. } => within(entries.len(), MAX_LISTED),
         Replicate::Want { places, .. } => within(places.len(), MAX_LISTED),
         Replicate::Copied { .. } | Replicate::Pull { .. } => Ok(()),
+    }
+}
+
+pub(super) fn check_parcel(parcel: &Parcel) -> Result<(), DecodeError> {
+    let Parcel::Part { part, parts, bytes, .. } = parcel else { return Ok(()) };
+    let last = u16::from(*part) + 1 == u16::from(*parts);
+    let length = if last { 1..=PART_BYTES } else { PART_BYTES..=PART_BYTES };
+    match (1..=MAX_PARCEL_PARTS).contains(parts) && part < parts && length.contains(&bytes.len()) {
+        true => Ok(()),
+        false => Err(DecodeError::Body),
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use atoll::signalling::{NodeMessage, Status};
 use atoll::{Id, key::Identity, signalling::Role};
+use atoll_signalling::PageSource;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -77,10 +78,10 @@ async fn only_pages_of_allowed_origins_may_connect() {
 
 #[tokio::test]
 async fn both_paths_take_websockets_and_a_browser_that_comes_by_is_told() {
-    let server = TestServer::start().await;
+    let server = TestServer::with(|settings| settings.page = PageSource::Off).await;
     soon("a connection", connect_async(format!("{}/ws", server.url()))).await.unwrap();
     let (status, page) = server.get("/").await;
-    assert!(status == 426 && page.contains("signalling server"), "{status} {page}");
+    assert!(status == 426 && page.contains("signalling server") && page.contains("cargo xtask web"), "{status} {page}");
     assert_eq!(server.get("/nothing").await.0, 404);
 }
 

@@ -6,6 +6,7 @@ mod client;
 mod hostile;
 mod http;
 mod limits;
+mod page;
 mod program;
 mod rings;
 mod support;

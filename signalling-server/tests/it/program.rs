@@ -35,7 +35,8 @@ fn fails_with(command: Command, expected: &str) {
 fn address(child: &mut Child) -> String {
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    line.trim().rsplit_once("ws://").unwrap_or_else(|| panic!("{line:?}")).1.trim_end_matches("\"}").to_owned()
+    let (_, rest) = line.split_once("ws://").unwrap_or_else(|| panic!("{line:?}"));
+    rest.trim().split('"').next().unwrap_or_default().to_owned()
 }
 
 #[test]

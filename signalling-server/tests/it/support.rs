@@ -87,11 +87,15 @@ impl TestServer {
 
     /// Whatever comes back on a connection that says this.
     pub(crate) async fn http(&self, request: &str) -> String {
+        String::from_utf8_lossy(&self.http_bytes(request).await).into_owned()
+    }
+
+    pub(crate) async fn http_bytes(&self, request: &str) -> Vec<u8> {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         let _ = soon("the end of the answer", stream.read_to_end(&mut answer)).await;
-        String::from_utf8_lossy(&answer).into_owned()
+        answer
     }
 
     /// The value of a line of `/metrics`, 0 where there is none.

@@ -10,6 +10,7 @@ mod random;
 mod run;
 mod scenario;
 mod shrink;
+mod store;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -78,10 +79,9 @@ impl Default for CheckArgs {
 ///
 /// When a file is no scenario, or no threads can be had. A broken invariant is an [`Outcome`].
 pub fn run(args: &CheckArgs, jobs: usize, go_on: &(dyn Fn(u64, u64) -> bool + Sync)) -> Result<Outcome> {
+    args.check()?;
     let file = args.file.as_deref().map(Scenario::read).transpose()?;
-    ensure!(args.seeds > 0, "--seeds is at least 1");
-    let last = args.from.checked_add(args.seeds).context("--from and --seeds go beyond the largest seed")?;
-    let seeds = args.seed.map_or(args.from..last, |seed| seed..seed + 1);
+    let seeds = args.seed.map_or(args.from..args.from + args.seeds, |seed| seed..seed + 1);
     let seeds = if file.is_some() { 0..1 } else { seeds };
     let campaign = Campaign { args, file, base: args.base(), started: Instant::now(), ..Campaign::new(args, &seeds) };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build().context("no threads to run in")?;
@@ -102,6 +102,19 @@ pub fn run(args: &CheckArgs, jobs: usize, go_on: &(dyn Fn(u64, u64) -> bool + Sy
 }
 
 impl CheckArgs {
+    /// Says what is wrong with the options before anything runs.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and with which of them.
+    pub fn check(&self) -> Result<()> {
+        ensure!(self.seeds > 0, "--seeds is at least 1");
+        self.from.checked_add(self.seeds).context("--from and --seeds go beyond the largest seed")?;
+        ensure!(self.seed != Some(u64::MAX), "--seed goes beyond the largest seed");
+        self.file.as_deref().map(Scenario::read).transpose()?;
+        Ok(())
+    }
+
     /// What every node is set to, where a scenario says nothing.
     pub fn base(&self) -> Config {
         #[allow(unused_mut, reason = "nothing is set without the feature")]

@@ -58,15 +58,16 @@ fn fault(rng: &mut Pcg32, until: u64, disturbed: bool) -> Fault {
     let lasts = rng.random_range(100..20_000.min(until));
     let node = Id::random(rng);
     let salt = rng.random();
-    match rng.random_range(0..if disturbed { 18 } else { 14 }) {
+    match rng.random_range(0..if disturbed { 20 } else { 16 }) {
         0..4 => Fault::Join { at, id: node },
         4..7 => Fault::Kill { at, node, count: rng.random_range(1..6) },
         7..9 => Fault::Leave { at, node },
         9 => Fault::ServerDown { at, lasts },
         10..12 => Fault::Lookups { at, count: rng.random_range(1..30), salt },
         12..14 => Fault::Messages { at, count: rng.random_range(1..20), salt },
-        14..16 => Fault::Partition { at, lasts, share: rng.random_range(0.1..0.5), salt },
-        16 => Fault::Loss { at, lasts: lasts.min(5000), share: rng.random_range(0.01..0.3) },
+        14..16 => Fault::Writes { at, count: rng.random_range(1..12), salt },
+        16..18 => Fault::Partition { at, lasts, share: rng.random_range(0.1..0.5), salt },
+        18 => Fault::Loss { at, lasts: lasts.min(5000), share: rng.random_range(0.01..0.3) },
         _ => Fault::Slow { at, lasts, node },
     }
 }

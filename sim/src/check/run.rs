@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::channel::{Channel, TOKENS};
 use super::scenario::{Fault, Scenario};
+use super::store::{self, Store};
 use crate::engine::{Happening, Network, World};
 use crate::invariant::answered::Asked;
 use crate::invariant::principals::{Base, principals};
@@ -32,6 +33,16 @@ const TRIES_TO_ARRIVE: u32 = 3;
 
 /// How long a message on a channel may take then: what waits for lost frames counts as lost by then.
 const TELLS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Once the ring is ideal, the owner of each record that was acknowledged has it within this time: that of a node which keeps it, and is not asked
+/// by the owner, to offer it.
+const STORE_HEALS_WITHIN: Duration = Duration::from_secs(90);
+
+/// How long a request to the store may take.
+const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(11);
+
+/// Members that read what one of them wrote.
+const READERS: usize = 8;
 
 /// Pairs that exchange packets in the end, where the ring is too large for all; and lookups then.
 const SAMPLES: usize = 600;
@@ -144,6 +155,7 @@ struct Run<'a> {
     base: Base,
     asked: Asked,
     channel: Channel,
+    store: Store,
     tokens: u64,
     /// Who was killed or left, and when.
     gone: Vec<(Time, Id)>,
@@ -167,6 +179,7 @@ impl<'a> Run<'a> {
             base: Base::default(),
             asked: Asked::default(),
             channel: Channel::default(),
+            store: Store::default(),
             tokens: 0,
             gone: Vec::new(),
             recent: VecDeque::with_capacity(HISTORY),
@@ -179,7 +192,10 @@ impl<'a> Run<'a> {
     fn whole(&mut self) -> Result<Duration, Broken> {
         for (at, action) in timetable(self.scenario) {
             self.pass_until(Time(at * 1000))?;
+            self.take_answers()?;
+            self.store.acknowledged.check(&self.world)?;
             self.act(action)?;
+            self.store.acknowledged.forget_what_died(&self.world);
             self.look_at_all()?;
         }
         self.pass_until(Time(self.scenario.faults_for * 1000))?;
@@ -187,6 +203,7 @@ impl<'a> Run<'a> {
         let took = self.converge()?;
         self.talk()?;
         self.tell_all()?;
+        self.read_all()?;
         invariant::check_converged(self.running())?;
         Ok(took)
     }
@@ -290,6 +307,9 @@ impl<'a> Run<'a> {
     fn take_answers(&mut self) -> Result<(), Broken> {
         for (at, happening) in std::mem::take(&mut self.world.happened) {
             match &happening {
+                Happening::Answer { token, answer, .. } if *token >= store::TOKENS => {
+                    self.store.answer(&self.world, *token, answer);
+                }
                 Happening::Answer { node, token, answer } if *token >= TOKENS => self.channel.answer(*node, answer),
                 Happening::Answer { node, token, .. } => self.asked.answer(*token, *node, at)?,
                 Happening::Channel { node, event, .. } => self.channel.hear(*node, event)?,
@@ -363,6 +383,7 @@ impl<'a> Run<'a> {
             }
             Fault::Lookups { count, salt, .. } => self.look_up(count, salt),
             Fault::Messages { count, salt, .. } => self.publish(count, salt),
+            Fault::Writes { count, salt, .. } => self.write(count, salt),
         }
     }
 
@@ -455,6 +476,44 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn write(&mut self, count: usize, salt: u32) {
+        let rng = &mut Pcg32::seed_from_u64(salt.into());
+        let running: Vec<usize> = self.world.running().collect();
+        for _ in 0..count {
+            let number = rng.random();
+            if let Some(&from) = running.choose(rng) {
+                self.store.write(&mut self.world, from, number);
+            }
+        }
+    }
+
+    /// On the ideal ring: what was acknowledged is read, and what is written then is what is read then.
+    fn read_all(&mut self) -> Result<(), Broken> {
+        let members: Vec<usize> = self.world.running().filter(|&at| self.world.nodes[at].is_member()).collect();
+        if members.is_empty() || self.store.acknowledged.records().next().is_none() {
+            return Ok(());
+        }
+        self.pass(STORE_HEALS_WITHIN)?;
+        self.store.acknowledged.check(&self.world)?;
+        let asked = self.store.read_all(&mut self.world, &members);
+        self.pass(STORE_ANSWERS_WITHIN)?;
+        self.store.check_read(&asked)?;
+        let record = self.store.write_entry(&mut self.world, members[0]);
+        let mut waited = Duration::ZERO;
+        while !self.store.has(&record) && waited < STORE_ANSWERS_WITHIN {
+            self.pass(Duration::from_millis(100))?;
+            waited += Duration::from_millis(100);
+        }
+        let readers = &members[..members.len().min(READERS)];
+        let asked = self.store.read(&mut self.world, readers, &record);
+        self.pass(STORE_ANSWERS_WITHIN)?;
+        self.store.check_fresh(&record, &asked)
+    }
+
+    fn pass(&mut self, time: Duration) -> Result<(), Broken> {
+        self.pass_until(self.world.now().after(time))
+    }
+
     /// On the ideal ring: a message of one member of the channel comes to all the others.
     fn tell_all(&mut self) -> Result<(), Broken> {
         let members = self.channel.members(&self.world);
@@ -537,6 +596,9 @@ impl<'a> Run<'a> {
                     }
                 }
                 Happening::Channel { node, event, .. } => self.channel.hear(node, &event)?,
+                Happening::Answer { token, answer, .. } if token >= store::TOKENS => {
+                    self.store.answer(&self.world, token, &answer);
+                }
                 Happening::Answer { node, token, answer } if token >= TOKENS => self.channel.answer(node, &answer),
                 Happening::Answer { node, token, answer } => {
                     self.asked.answer(token, node, at)?;

@@ -152,6 +152,15 @@ pub enum Fault {
         /// Decides who.
         salt: u32,
     },
+    /// Nodes write values and entries into the store.
+    Writes {
+        /// When.
+        at: u64,
+        /// How many.
+        count: usize,
+        /// Decides who, and what.
+        salt: u32,
+    },
     /// Nodes look up keys.
     Lookups {
         /// When.
@@ -210,6 +219,7 @@ impl Fault {
             | Fault::Loss { at, .. }
             | Fault::Slow { at, .. }
             | Fault::Messages { at, .. }
+            | Fault::Writes { at, .. }
             | Fault::Lookups { at, .. } => at,
         }
     }
@@ -226,6 +236,7 @@ impl Fault {
             | Fault::Loss { at, .. }
             | Fault::Slow { at, .. }
             | Fault::Messages { at, .. }
+            | Fault::Writes { at, .. }
             | Fault::Lookups { at, .. } => *at = to,
         }
         self

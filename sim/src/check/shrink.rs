@@ -86,15 +86,18 @@ impl Search<'_> {
             size /= 2;
         }
         for at in 0..self.best.faults.len() {
-            if let Fault::Kill { count, .. } | Fault::Lookups { count, .. } | Fault::Messages { count, .. } =
-                self.best.faults[at]
+            if let Fault::Kill { count, .. }
+            | Fault::Lookups { count, .. }
+            | Fault::Messages { count, .. }
+            | Fault::Writes { count, .. } = self.best.faults[at]
             {
                 for fewer in 1..count {
                     let mut candidate = self.best.clone();
                     match &mut candidate.faults[at] {
-                        Fault::Kill { count, .. } | Fault::Lookups { count, .. } | Fault::Messages { count, .. } => {
-                            *count = fewer
-                        }
+                        Fault::Kill { count, .. }
+                        | Fault::Lookups { count, .. }
+                        | Fault::Messages { count, .. }
+                        | Fault::Writes { count, .. } => *count = fewer,
                         _ => {}
                     }
                     if self.take_if_fails(candidate) {

@@ -3,6 +3,7 @@
 //! One run is one thread: what happens follows from the seed and the calls alone, and [`World::trace_hash`] says so in a number.
 
 mod event;
+mod frames;
 mod happening;
 mod network;
 mod routes;

@@ -70,14 +70,18 @@ impl<T> Wheel<T> {
         Some((tick, event))
     }
 
-    /// The event that comes so many after the next one, if it is due in the same tick or the next in which something happens.
+    /// The event that comes so many after the next one, as far as is known now, if it is due in this turn.
     pub fn ahead(&self, distance: usize) -> Option<&T> {
-        let slot = (self.now & MASK) as usize;
-        let present = &self.ticks.slots[slot];
-        present.get(distance).or_else(|| {
-            let next = self.ticks.first_from(slot + 1)?;
-            self.ticks.slots[next].get(distance - present.len())
-        })
+        let mut slot = (self.now & MASK) as usize;
+        let mut rest = distance;
+        loop {
+            let queue = &self.ticks.slots[slot];
+            if let Some(event) = queue.get(rest) {
+                return Some(event);
+            }
+            rest -= queue.len();
+            slot = self.ticks.first_from(slot + 1)?;
+        }
     }
 
     /// When the next event is due, unless that is after `end`. Moves the wheel to that tick and no further: an event can still

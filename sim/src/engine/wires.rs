@@ -1,5 +1,7 @@
 //! The open connections of one node: which link of which node is at the other end.
 
+use std::num::NonZeroU32;
+
 use atoll::proto::LinkId;
 use prefetch_index::prefetch_index;
 use rand::seq::IteratorRandom;
@@ -9,12 +11,23 @@ use rand_pcg::Pcg32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wire {
     pub(super) link: LinkId,
-    /// The node at the other end.
-    pub(super) peer: u32,
+    /// The node at the other end, plus one: so a place without a wire takes no more room.
+    peer: NonZeroU32,
     /// What that one calls the link.
     pub(super) peer_link: LinkId,
     /// The tick at which the last frame sent from here arrives: a later one must not overtake it.
     pub(super) last_arrival: u64,
+}
+
+impl Wire {
+    pub(super) fn new(link: LinkId, peer: usize, peer_link: LinkId) -> Self {
+        Wire { link, peer: NonZeroU32::MIN.saturating_add(peer as u32), peer_link, last_arrival: 0 }
+    }
+
+    /// The node at the other end.
+    pub(super) fn peer(&self) -> usize {
+        self.peer.get() as usize - 1
+    }
 }
 
 /// A node's ends, each in the place that the node gave its link.
@@ -54,6 +67,11 @@ impl Wires {
     /// Has the caches fetch this end.
     pub(super) fn prefetch(&self, link: LinkId) {
         prefetch_index(&self.0, link.place());
+    }
+
+    /// Has the caches fetch all ends.
+    pub(super) fn prefetch_all(&self) {
+        (0..self.0.len()).step_by(2).for_each(|at| prefetch_index(&self.0, at));
     }
 
     /// Bytes on the heap.

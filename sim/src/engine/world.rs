@@ -1,9 +1,9 @@
 //! The nodes, the network between them, the signalling server, and the loop that lets them run.
 
+mod ahead;
 mod setup;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use atoll::id::Id;
 use atoll::proto::{Config, Event as RingEvent, Hop, Input, LinkId, Output, Phase, Proto, Time, Token};
 use atoll::wire::{Frame, Message, Role, kind};
 use bytes::Bytes;
-use prefetch_index::prefetch_index;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
-use super::event::{Event, What};
+use super::event::{Event, FromServer, What};
+use super::frames::Frames;
 use super::happening::{Counts, Fate, Happening, Sabotage, Watch};
 use super::network::{Network, Place};
 use super::server::Server;
@@ -28,11 +28,6 @@ const TICK_BITS: u32 = 6;
 
 /// The resolution of the virtual clock: what happens within one tick happens at once, in the order in which it was caused.
 pub const TICK: Duration = Duration::from_micros(1 << TICK_BITS);
-
-/// How many events ahead the caches are told of the event itself, how many of its node, and how many of that one's tables.
-const FARTHEST_AHEAD: usize = 40;
-const FAR_AHEAD: usize = 24;
-const AHEAD: usize = 12;
 
 /// No tick: the node waits for nothing.
 const NEVER: u64 = u64::MAX;
@@ -88,6 +83,7 @@ pub struct World {
     index: BTreeMap<Id, u32>,
     server: Server,
     wheel: Wheel<Event>,
+    frames: Frames,
     tick: u64,
     rng: Pcg32,
     trace: Trace,
@@ -116,6 +112,7 @@ impl World {
             index: BTreeMap::new(),
             server: Server::default(),
             wheel: Wheel::default(),
+            frames: Frames::default(),
             tick: 0,
             rng: Pcg32::seed_from_u64(seed),
             trace: Trace::default(),
@@ -126,11 +123,19 @@ impl World {
         }
     }
 
+    /// Keeps room for so many nodes more.
+    pub fn reserve(&mut self, nodes: usize) {
+        self.nodes.reserve_exact(nodes);
+    }
+
     /// A node with this id more, which begins to join. Gives its index.
     pub fn add(&mut self, id: Id, config: impl Into<Arc<Config>>) -> usize {
         let seed = self.rng.random();
         let mut proto = Proto::new(id, config, seed, self.now());
-        proto.swap_outputs(&mut self.outputs);
+        // The node's own queue is given up: a million of them would be half a gigabyte.
+        let mut first = VecDeque::new();
+        proto.swap_outputs(&mut first);
+        self.outputs.append(&mut first);
         let at = self.nodes.len();
         let slow = self.network.slow_nodes > 0.0 && self.rng.random_bool(self.network.slow_nodes);
         self.some_are_slow |= slow;
@@ -173,7 +178,7 @@ impl World {
     /// Bytes that the nodes take, and the events that wait.
     pub fn memory(&self) -> (usize, usize) {
         let node = |node: &Node| size_of::<Node>() - size_of::<Proto>() + node.proto.memory() + node.wires.memory();
-        (self.nodes.iter().map(node).sum(), self.wheel.memory())
+        (self.nodes.iter().map(node).sum(), self.wheel.memory() + self.frames.memory())
     }
 
     /// The generator that all chance in this world comes from.
@@ -270,7 +275,7 @@ impl World {
         self.server.forget(at as u32, self.nodes[at].proto.id());
         for wire in self.nodes[at].wires.take_all() {
             if let Some(notice) = self.network.links_notice {
-                self.later(notice, wire.peer as usize, What::LinkDown { link: wire.peer_link });
+                self.later(notice, wire.peer(), What::LinkDown { link: wire.peer_link });
             }
         }
     }
@@ -318,29 +323,6 @@ impl World {
         self.look_ahead();
         self.happen(event);
         true
-    }
-
-    /// Has the caches fetch what events that come soon will need: see [`Proto::prefetch`].
-    fn look_ahead(&self) {
-        if let Some(event) = self.wheel.ahead(FARTHEST_AHEAD) {
-            prefetch_index(from_ref(event), 0);
-        }
-        if let Some(event) = self.wheel.ahead(FAR_AHEAD) {
-            let node = &self.nodes[event.node as usize];
-            prefetch_index(from_ref(&node.alive), 0);
-            prefetch_index(from_ref(&node.place), 0);
-            prefetch_index(from_ref(&node.wires), 0);
-            prefetch_index(from_ref(&node.wake), 0);
-            node.proto.prefetch();
-        }
-        if let Some(Event { node, what: What::Frame { link, frame, .. } }) = self.wheel.ahead(AHEAD) {
-            let node = &self.nodes[*node as usize];
-            node.wires.prefetch(*link);
-            node.proto.prefetch_tables(*link, frame.header.kind < kind::FIRST_ROUTED);
-            if let Message::Neighbours(neighbours) = &frame.message {
-                prefetch_index(&neighbours.ids, 0);
-            }
-        }
     }
 
     /// Whether any member's neighbours have changed since this was asked last.
@@ -405,19 +387,30 @@ impl World {
         format!("seed {}, at {:?}, {} events\n{lines}", self.seed, self.now(), self.counts.events)
     }
 
-    fn happen(&mut self, event: Event) {
-        let at = event.node as usize;
+    fn happen(&mut self, Event { node, what }: Event) {
+        let at = node as usize;
+        let frame = match &what {
+            What::Frame { frame, .. } => Some(self.frames.take(*frame)),
+            _ => None,
+        };
         if !self.nodes[at].alive {
             return;
         }
-        event.note(self.tick, &mut self.trace);
-        match event.what {
-            What::Frame { group, link, frame } if group == self.nodes[at].group => self.arrive(at, link, frame),
-            What::Frame { .. } => self.counts.lost += 1,
-            What::Signal { from, dial } => self.input(at, Input::Signal { from, dial: *dial }),
-            What::NotDelivered { to } => self.input(at, Input::NotDelivered { to }),
+        what.note(self.tick, node, frame.as_ref(), &mut self.trace);
+        match what {
+            What::Frame { group, link, .. } => match frame.filter(|_| group == self.nodes[at].group) {
+                Some(frame) => self.arrive(at, link, frame),
+                None => self.counts.lost += 1,
+            },
+            What::FromServer(what) => self.input(
+                at,
+                match *what {
+                    FromServer::Signal { from, dial } => Input::Signal { from, dial },
+                    FromServer::NotDelivered { to } => Input::NotDelivered { to },
+                    FromServer::Members { found, members } => Input::Members { found, members },
+                },
+            ),
             What::AskServer => self.introduce(at),
-            What::Members { found, members } => self.input(at, Input::Members { found, members }),
             What::LinkUp { link } => self.open(at, link),
             What::LinkDown { link } => {
                 self.nodes[at].wires.remove(link);
@@ -489,6 +482,8 @@ impl World {
                 }
                 Output::Channel { channel, event } => self.note(Happening::Channel { node: at, channel, event }),
                 Output::Event(event) => self.on_event(at, event),
+                // No node here has a disk.
+                Output::Save { .. } | Output::Forget { .. } => {}
             }
         }
         let node = &mut self.nodes[at];
@@ -542,7 +537,7 @@ impl World {
             },
         }
         let Some(&mut wire) = self.nodes[at].wires.get_mut(link) else { return };
-        let peer = wire.peer as usize;
+        let peer = wire.peer();
         self.counts.frames += 1;
         if self.loses() {
             self.counts.lost += 1;
@@ -562,8 +557,9 @@ impl World {
             arrival = arrival.max(wire.last_arrival);
             wire.last_arrival = arrival;
         }
-        let what = What::Frame { group: self.nodes[at].group, link: wire.peer_link, frame };
-        self.wheel.push(arrival, Event { node: wire.peer, what });
+        let (group, kind) = (self.nodes[at].group, frame.header.kind);
+        let what = What::Frame { group, kind, link: wire.peer_link, frame: self.frames.put(frame) };
+        self.wheel.push(arrival, Event { node: peer as u32, what });
     }
 
     fn reachable(&self, a: usize, b: usize) -> bool {

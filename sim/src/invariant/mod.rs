@@ -1,7 +1,8 @@
 //! What must hold of the ring: one invariant a file, each with its source.
 //!
 //! *Always*: [`live_successor`], [`one_ring`], [`ordered_ring`], [`connected_appendages`], [`principals`], [`link_budget`],
-//! [`answered`], [`in_order`] and [`calm`]. *Once the faults have stopped*: [`all_joined`], [`inverse`], [`exact_lists`] and [`reachable`]. Each names what
+//! [`answered`], [`in_order`], [`not_lost`] and [`calm`]. *Once the faults have stopped*: [`all_joined`], [`inverse`], [`exact_lists`], [`reachable`] and
+//! [`not_stale`]. Each names what
 //! it assumes about the faults.
 
 pub mod all_joined;
@@ -14,6 +15,8 @@ pub mod inverse;
 pub mod link_budget;
 pub mod live_successor;
 mod members;
+pub mod not_lost;
+pub mod not_stale;
 pub mod one_ring;
 pub mod ordered_ring;
 pub mod principals;

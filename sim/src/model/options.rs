@@ -89,7 +89,7 @@ impl Default for ModelArgs {
 
 impl ModelArgs {
     /// Says what is wrong with the options before anything runs.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if self.nodes == 0 || self.nodes + self.joins > MOST_NODES {
             bail!(
                 "a model has 1 to {MOST_NODES} nodes: --nodes {} and --joins {} are out of it",

@@ -1,7 +1,9 @@
 //! The paper's Chord without repair: lookups are walked through the nodes' own tables, past the dead, while time stands still.
 //!
 //! Stoica et al., "Chord", IEEE/ACM Transactions on Networking 11 (2003), section V-C. A hop to a dead contact is a time-out: the
-//! node that tried it goes on to its next best contact. The path counts live hops, the last one to the owner included.
+//! node that tried it goes on to its next best contact. The path counts live hops, the last one to the owner included. Time-outs are as
+//! the paper counts them, failed nodes that the lookup meets: one that two of the nodes on the way would try counts once, for in the
+//! paper the node that asks leads the lookup itself, and knows by then.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -130,6 +132,7 @@ fn walk_to(world: &mut World, dead: &BTreeSet<usize>, from: usize, key: Id) -> O
     let mut header = Header::new(kind::FIND, world.nodes[from].proto.id(), key);
     header.flags = Flags::KEY;
     let mut way = Way { at: from, hops: 0, time_outs: 0 };
+    let mut met = BTreeSet::new();
     loop {
         let proto = &mut world.nodes[way.at].proto;
         let link = match proto.route(&mut header, None, now) {
@@ -141,7 +144,7 @@ fn walk_to(world: &mut World, dead: &BTreeSet<usize>, from: usize, key: Id) -> O
         let next = world.find(peer)?;
         if dead.contains(&next) {
             // Contacts on the trail are passed over: the node tries its next one.
-            way.time_outs += 1;
+            way.time_outs += u32::from(met.insert(next));
             header.trail.push(peer);
         } else {
             way.hops += 1;

@@ -100,7 +100,8 @@ impl Load {
     }
 
     fn report(&self, mut measured: Vec<Measured>) -> Report {
-        let title = format!("Keys a node, as multiples of the mean of {}", self.keys as f64 / self.nodes as f64);
+        let mean = self.keys as f64 / self.nodes as f64;
+        let title = format!("Keys a node, as multiples of the mean of {mean}");
         let mut report = Report::new(title).with_columns(&[
             ("virtual-nodes", "", 0),
             ("p1", "× mean", 3),
@@ -114,7 +115,7 @@ impl Load {
         ]);
         for Measured { virtual_nodes, loads, maxima } in &mut measured {
             let as_paper = |row: &&theory::PaperLoad| {
-                (self.nodes, self.keys, *virtual_nodes) == (theory::PAPER_NODES, theory::PAPER_KEYS, row.virtual_nodes)
+                (self.nodes, self.keys, *virtual_nodes) == (theory::PAPER_NODES, row.keys, row.virtual_nodes)
             };
             let paper = theory::PAPER_LOADS.iter().find(as_paper);
             report.row([
@@ -122,19 +123,19 @@ impl Load {
                 loads.quantile(0.01).into(),
                 loads.quantile(0.5).into(),
                 loads.quantile(0.99).into(),
-                theory::load_quantile(*virtual_nodes as u32, 0.99).into(),
+                theory::load_quantile(*virtual_nodes as u32, mean, 0.99).into(),
                 paper.map(|row| row.p99).into(),
                 maxima.mean().into(),
-                (*virtual_nodes == 1).then(|| theory::load_maximum(self.nodes)).into(),
+                theory::load_maximum(self.nodes, *virtual_nodes as u32, mean).into(),
                 paper.and_then(|row| row.maximum).into(),
             ]);
         }
-        report.figures.push(Figure::Plot(plot(&mut measured)));
+        report.figures.push(Figure::Plot(plot(&mut measured, mean)));
         report
     }
 }
 
-fn plot(measured: &mut [Measured]) -> Plot {
+fn plot(measured: &mut [Measured], mean: f64) -> Plot {
     let mut series = Vec::new();
     let shares = || (1..POINTS).map(|step| step as f64 / POINTS as f64);
     for Measured { virtual_nodes, loads, .. } in measured.iter_mut() {
@@ -142,7 +143,7 @@ fn plot(measured: &mut [Measured]) -> Plot {
         series.push(Series::new(format!("{virtual_nodes} places a node"), Style::Measured, points));
     }
     if let Some(Measured { virtual_nodes, .. }) = measured.first() {
-        let points = shares().map(|share| (100.0 * share, theory::load_quantile(*virtual_nodes as u32, share)));
+        let points = shares().map(|share| (100.0 * share, theory::load_quantile(*virtual_nodes as u32, mean, share)));
         series.push(Series::new(format!("theory, {virtual_nodes}"), Style::Theory, points));
     }
     Plot {

@@ -16,6 +16,7 @@ mod merge;
 mod packets;
 mod ring;
 mod samples;
+mod store;
 mod trace;
 
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ pub use load::Load;
 pub use lookups::Target;
 pub use merge::Merge;
 pub use ring::Growth;
+pub use store::Store;
 pub use trace::Trace;
 
 /// What `sim` can do.
@@ -61,6 +63,8 @@ pub enum Verb {
     Churn(Churn),
     /// How much of what is published on a channel comes to its members, and how soon, while nodes come and go.
     Channel(Channel),
+    /// Whether records are still read hours after they were written, while nodes come and go, and what is copied for that.
+    Store(Store),
     /// How long two rings that meet take to become one.
     Merge(Merge),
     /// Every event of one lookup.
@@ -95,6 +99,7 @@ impl Verb {
             Verb::Attack(attack) => Some(attack),
             Verb::Churn(churn) => Some(churn),
             Verb::Channel(channel) => Some(channel),
+            Verb::Store(store) => Some(store),
             Verb::Merge(merge) => Some(merge),
             Verb::Trace(trace) => Some(trace),
             Verb::Draw(draw) => Some(draw),

@@ -195,6 +195,7 @@ impl<'a> Recipe<'a> {
         // The ids do not depend on what the nodes do: rings of different kinds have the same ones.
         let mut ids = Pcg32::seed_from_u64(self.seed);
         world.watch.answers = false;
+        world.reserve(self.nodes);
         let mut start = world.now();
         for count in 0..self.nodes {
             if count > 0 {

@@ -1,4 +1,5 @@
-//! A process that tests can kill: `test-node server PORT` is a signalling server, `test-node node URL` a node that takes commands,
+//! A process that tests can kill: `test-node server PORT` is a signalling server, `test-node server PORT FOLDER` one with that page,
+//! `test-node node URL` a node that takes commands,
 //! `test-node node URL LINKS FINGERS` one with so many links and own fingers at most, `test-node leaf URL` one that only visits.
 //!
 //! Nodes echo what is dialled to them, and provide [`atoll_tests::echo_object`] as `Echo`.
@@ -9,6 +10,8 @@
 //! - `trace PEER`: the nodes on the way to a peer, the peer last; null where no way is found.
 //! - `reach SECONDS PEER…`: dials every peer until each has echoed; says who did not.
 //! - `call PEER`: calls the `Echo` of a peer, and says what it said.
+//! - `put TEXT`: stores a value, and says its key, or why not.
+//! - `get SECONDS KEY…`: reads values again and again until they are all there; says which are missing when the time is over.
 //! - `stream PEER`: sends numbered bytes to a peer and checks what it echoes, until `stop`, which says how it went.
 //! - `slow-stream PEER`: the same, so slowly that the session gets no link of its own.
 
@@ -21,9 +24,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use atoll::object::CallError;
 use atoll::proto::Config;
+use atoll::record::Key;
 use atoll::wire::Role;
 use atoll::{Id, Node};
-use atoll_signalling::{Server, Settings};
+use atoll_signalling::{PageSource, Server, Settings};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::oneshot;
@@ -46,7 +50,8 @@ async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["server", port] => serve(port.parse()?).await,
+        ["server", port] => serve(port.parse()?, PageSource::Off).await,
+        ["server", port, page] => serve(port.parse()?, PageSource::Folder(page.into())).await,
         ["node", url] => node(url, Config::default()).await,
         ["node", url, links, fingers] => {
             let mut config = Config::with_links(links.parse()?);
@@ -58,7 +63,7 @@ async fn main() -> anyhow::Result<()> {
             config.role = Role::Leaf;
             node(url, config).await
         }
-        _ => bail!("usage: test-node server PORT | node URL [LINKS FINGERS] | leaf URL"),
+        _ => bail!("usage: test-node server PORT [FOLDER] | node URL [LINKS FINGERS] | leaf URL"),
     }
 }
 
@@ -66,8 +71,8 @@ fn say(value: Value) {
     println!("{value}");
 }
 
-async fn serve(port: u16) -> anyhow::Result<()> {
-    let mut settings = Settings { listen: (Ipv4Addr::LOCALHOST, port).into(), ..Settings::default() };
+async fn serve(port: u16, page: PageSource) -> anyhow::Result<()> {
+    let mut settings = Settings { listen: (Ipv4Addr::LOCALHOST, port).into(), page, ..Settings::default() };
     settings.dht = true;
     settings.limits.connections_per_address = 1000;
     let server = Server::bind(settings).await?;
@@ -95,6 +100,13 @@ async fn node(url: &str, config: Config) -> anyhow::Result<()> {
                 Ok(said) => json!({ "said": said }),
                 Err(error) => json!({ "error": error.to_string() }),
             }),
+            ["put", text] => say(match node.put(text.to_owned(), Duration::from_secs(3600)).await {
+                Ok(put) => json!({ "key": put.key.to_string(), "copies": put.copies }),
+                Err(error) => json!({ "error": error.to_string() }),
+            }),
+            ["get", seconds, ref keys @ ..] => {
+                say(json!({ "missing": read(&node, Duration::from_secs(seconds.parse()?), keys).await? }));
+            }
             [verb @ ("stream" | "slow-stream"), peer] => {
                 let tick = if verb == "stream" { TICK } else { SLOW_TICK };
                 let stop = Arc::new(AtomicBool::new(false));
@@ -126,6 +138,21 @@ async fn call(node: &Node, peer: &str) -> Result<String, CallError> {
 }
 
 /// Dials all peers at once, each again and again.
+/// The keys under which nothing was found in time.
+async fn read(node: &Node, within: Duration, keys: &[&str]) -> anyhow::Result<Vec<String>> {
+    let until = Instant::now() + within;
+    let mut missing: Vec<Key> = keys.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
+    loop {
+        let found = futures::future::join_all(missing.iter().map(|key| node.get(key))).await;
+        let mut found = found.iter().map(|found| matches!(found, Ok(Some(_))));
+        missing.retain(|_| !found.next().expect("one for each"));
+        if missing.is_empty() || Instant::now() >= until {
+            return Ok(missing.iter().map(Key::to_string).collect());
+        }
+        tokio::time::sleep(TRY / 10).await;
+    }
+}
+
 async fn reach(node: &Node, limit: Duration, peers: &[&str]) -> anyhow::Result<Value> {
     let start = Instant::now();
     let mut tasks = Vec::new();

@@ -50,6 +50,7 @@ impl Line {
             "ms" => "ms",
             "MiB" => "MiB",
             "MiB/s" => "MiB/s",
+            "connections" => "connections",
             _ => "times",
         };
         let figure = Figure::new(self.name, self.value, unit);

@@ -19,6 +19,7 @@ use super::objects::{self, Fetched};
 use super::process::{self, Memory};
 use super::raw::RawEnd;
 use super::services::{self, Flow, Pace};
+use super::storage::{self, Wrote};
 
 /// How a node is started.
 #[derive(Args, Clone, Debug)]
@@ -86,6 +87,10 @@ pub(super) enum Request {
     Publish { count: u32, every_ms: u64 },
     /// Tell what has come on the channel.
     Came,
+    /// Write a record every so many milliseconds, for so many milliseconds.
+    Write { every_ms: u64, for_ms: u64 },
+    /// Read these records, until they are there or so many milliseconds have passed.
+    Read { keys: Vec<String>, within_ms: u64 },
 }
 
 /// What a node process answers.
@@ -113,6 +118,9 @@ pub(super) enum Reply {
     },
     Published,
     Came(Came),
+    Wrote(Wrote),
+    /// How many are missing.
+    Missing(usize),
     Failed(String),
 }
 
@@ -209,6 +217,12 @@ async fn carry_out(node: &Arc<Node>, request: Request) -> anyhow::Result<Reply> 
             Reply::Published
         }
         Request::Came => Reply::Came(channels::came()),
+        Request::Write { every_ms, for_ms } => {
+            Reply::Wrote(storage::write(node, Duration::from_millis(every_ms), Duration::from_millis(for_ms)).await)
+        }
+        Request::Read { keys, within_ms } => {
+            Reply::Missing(storage::read(node, &keys, Duration::from_millis(within_ms)).await?)
+        }
         Request::Raw { offer } => {
             let (end, answer) = RawEnd::answer(&offer).await?;
             tokio::spawn(async move {

@@ -15,6 +15,7 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use super::channels::Came;
 use super::child::{Answer, NodeOptions, Place, Question, Reply, Request, is_one_ring};
 use super::objects::Fetched;
+use super::storage::Wrote;
 
 /// How often nodes are asked whether they are one ring.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -93,6 +94,22 @@ impl NodeProcess {
         match self.ask(Request::Came).await? {
             Reply::Came(came) => Ok(came),
             other => bail!("not what came: {other:?}"),
+        }
+    }
+
+    /// Writes records as long as that.
+    pub(super) async fn write(&self, every_ms: u64, lasts: Duration) -> anyhow::Result<Wrote> {
+        match self.ask(Request::Write { every_ms, for_ms: lasts.as_millis() as u64 }).await? {
+            Reply::Wrote(wrote) => Ok(wrote),
+            other => bail!("not what was written: {other:?}"),
+        }
+    }
+
+    /// Reads these records. Gives how many are missing when the time is over.
+    pub(super) async fn read(&self, keys: Vec<String>, within: Duration) -> anyhow::Result<usize> {
+        match self.ask(Request::Read { keys, within_ms: within.as_millis() as u64 }).await? {
+            Reply::Missing(count) => Ok(count),
+            other => bail!("not what is missing: {other:?}"),
         }
     }
 

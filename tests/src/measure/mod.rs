@@ -21,6 +21,7 @@ mod services;
 mod session;
 mod signalling;
 mod sim;
+mod storage;
 
 use clap::ValueEnum;
 
@@ -39,6 +40,8 @@ pub enum Group {
     Objects,
     /// Channels: delivery times, the highest rate, what a message costs, and what arrives when a third of the nodes is killed.
     Channels,
+    /// The store: times and rates of records, a file beside a stream, and what is there when a third of the nodes is killed.
+    Storage,
     /// The signalling server: memory of idle connections, registering, relaying.
     Signalling,
     /// Memory of a node, and what is left behind by opening and closing.
@@ -57,12 +60,13 @@ pub enum Group {
 
 impl Group {
     /// What [`Group::All`] stands for.
-    pub const EACH: [Group; 10] = [
+    pub const EACH: [Group; 11] = [
         Group::Ring,
         Group::Link,
         Group::Session,
         Group::Objects,
         Group::Channels,
+        Group::Storage,
         Group::Signalling,
         Group::Memory,
         Group::Faults,
@@ -89,6 +93,7 @@ impl Group {
             Group::Session => session::measure(report).await,
             Group::Objects => objects::measure(report).await,
             Group::Channels => channels::measure(report).await,
+            Group::Storage => storage::measure(report).await,
             Group::Signalling => signalling::measure(report).await,
             Group::Memory => memory::measure(report).await,
             Group::Faults => faults::measure(report).await,

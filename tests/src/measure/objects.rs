@@ -39,6 +39,9 @@ const MANY_CALLS: usize = 20_000;
 /// Calls under way at once where the rate is measured.
 const IN_FLIGHT: usize = 64;
 
+/// Large results that nobody reads, beside calls.
+const UNREAD: usize = 16;
+
 /// Bytes of a large result.
 const LARGE: usize = 100_000_000;
 
@@ -145,19 +148,23 @@ async fn over_one_link(report: &mut Report, pair: Pair) -> anyhow::Result<()> {
     let (what, raw, node, peer) = (pair.what, &pair.raw, &pair.node, pair.peer);
     report.progress(&format!("calls over one link, {what}"));
     let remote = remote(node.objects(), peer);
-    let [mut raw_times, mut times, mut trips, mut dials] = [const { Samples::new() }; 4];
+    let [mut raw_times, mut times, mut trips, mut dials, mut beside] = [const { Samples::new() }; 5];
     let mut rates = Samples::default();
     for round in 0..=ROUNDS {
         let raw_round = raw.round_trips(CALLS).await?;
         let round_of_calls = calls(&remote, CALLS).await?;
         let trip_round = services::round_trips(node.sessions(), peer, CALLS).await?;
         let dial_round = services::calls(node.sessions(), peer, CALLS).await?;
+        let unread = futures::future::try_join_all((0..UNREAD).map(|_| remote.bytes("large", (LARGE,)))).await?;
+        let beside_round = calls(&remote, CALLS).await?;
+        drop(unread);
         // The first makes the session, and warms up.
         if round > 0 {
             raw_times.append(raw_round);
             times.append(round_of_calls);
             trips.append(trip_round);
             dials.append(dial_round);
+            beside.append(beside_round);
             rates.push(calls_a_second(&remote, MANY_CALLS, IN_FLIGHT).await?);
         }
     }
@@ -169,6 +176,8 @@ async fn over_one_link(report: &mut Report, pair: Pair) -> anyhow::Result<()> {
     let figure = Figure::new(format!("{what}: calls of 64 B, {IN_FLIGHT} under way"), rates.median(), "a second");
     let figure = figure.at_least(20_000.0).with_number("best", rates.max()).with("calls_a_round", MANY_CALLS);
     report.add(figure.with("rounds", ROUNDS));
+    let name = format!("{what}: a call of 64 B beside {UNREAD} large results that nobody reads / alone, p50");
+    report.add(Figure::new(name, beside.median() / p50, "x").with_number("p99_µs", beside.percentile(99) * 1e6));
     // Each is the one before it and something more.
     for (name, samples) in [("echo on an open socket", &trips), ("a socket for each echo", &dials), ("a call", &times)]
     {

@@ -5,7 +5,6 @@
 //! second and empties the table when anything changes. A packet that finds its link full is refused, and QUIC waits: that is
 //! the backpressure of a session.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use crate::id::Id;
 use crate::net::link::{Channel, LinkSender, SendError};
 use crate::net::platform::Instant;
 use crate::net::session::{Carrier, Packets};
+use crate::small_map::SmallMap;
 
 /// Packets of this node's sessions that wait for the driver to route them, at most. QUIC waits when it is full.
 pub(super) const UNROUTED_PACKETS: usize = 256;
@@ -34,7 +34,7 @@ pub(super) struct Unrouted {
 
 /// The known routes, shared by the driver and QUIC's tasks.
 #[derive(Clone, Default)]
-pub(super) struct Routes(Arc<Mutex<BTreeMap<Id, Route>>>);
+pub(super) struct Routes(Arc<Mutex<SmallMap<Id, Route>>>);
 
 #[derive(Clone)]
 struct Route {
@@ -71,7 +71,7 @@ impl Routes {
         Some((route.clone(), old))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Id, Route>> {
+    fn lock(&self) -> MutexGuard<'_, SmallMap<Id, Route>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -115,7 +115,8 @@ impl Driver {
             None if via.is_none() => {}
             _ => {
                 if self.vias.len() >= MAX_VIAS {
-                    self.vias.pop_first();
+                    let first = self.vias.first().map(|(&peer, _)| peer);
+                    first.and_then(|peer| self.vias.remove(&peer));
                 }
                 self.vias.insert(header.src, KnownVia { via, heard: now });
                 self.routes.forget(header.src);

@@ -9,7 +9,6 @@ mod frames;
 mod outputs;
 mod setup;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,13 +21,14 @@ use crate::id::Id;
 use crate::key::{Identity, PeerKey};
 use crate::net::link::hello::{HelloSettings, Peer};
 use crate::net::link::{Link, LinkEvent, LinkSender, LinkSettings, Transport};
-use crate::net::platform::{self, AbortHandle, Instant};
+use crate::net::platform::{self, AbortHandle, Disk, Instant};
 use crate::net::session::Port;
 use crate::net::signal::{SignallingClient, SignallingEvent, SignallingHandle};
 use crate::node::{Counters, NodeEvent, NodeStatus, PeerInfo};
 use crate::proto::{Answer, Finger, Input, LinkId, Membership, Proto, Time, Token};
 use crate::record::{Key, Record};
 use crate::signalling::Status;
+use crate::small_map::SmallMap;
 use crate::wire::{ChannelId, Published};
 
 /// Frames of all links that wait for the driver, at most.
@@ -42,6 +42,10 @@ const SETUP_EVENTS: usize = 256;
 
 /// How long [`Command::Close`] waits for the farewells to leave.
 const FAREWELL: Duration = Duration::from_millis(500);
+
+/// A timer that comes so late says that the machine has slept, or that the browser had frozen the page. Nobody could be heard meanwhile, so
+/// silence proves nothing.
+const OVERSLEPT: Duration = Duration::from_secs(4);
 
 /// What a node asks of its driver.
 pub(crate) enum Command {
@@ -78,6 +82,8 @@ pub(crate) struct Parts {
     pub(crate) epoch: Instant,
     /// What the clock of the protocol showed then.
     pub(crate) started: Time,
+    /// Where records outlive the process; the protocol has loaded them.
+    pub(crate) disk: Option<Disk>,
 }
 
 /// A link that is being set up.
@@ -120,15 +126,16 @@ pub(crate) struct Driver {
     inbox: mpsc::Receiver<LinkEvent>,
     setup_in: mpsc::Sender<Event>,
     setup: mpsc::Receiver<Event>,
-    attempts: BTreeMap<LinkId, Attempt>,
-    links: BTreeMap<LinkId, OpenLink>,
-    vias: BTreeMap<Id, KnownVia>,
+    attempts: SmallMap<LinkId, Attempt>,
+    links: SmallMap<LinkId, OpenLink>,
+    vias: SmallMap<Id, KnownVia>,
     /// Whoever reads what comes on a channel.
-    hubs: BTreeMap<ChannelId, Arc<Hub>>,
-    replies: BTreeMap<Token, oneshot::Sender<Answer>>,
+    hubs: SmallMap<ChannelId, Arc<Hub>>,
+    replies: SmallMap<Token, oneshot::Sender<Answer>>,
     next_token: u64,
     counters: Counters,
     status_due: Option<Instant>,
+    disk: Option<Disk>,
     closed: Option<oneshot::Sender<()>>,
     /// Links that still have a farewell to bring.
     leaving: Vec<LinkSender>,
@@ -160,14 +167,15 @@ impl Driver {
             inbox,
             setup_in,
             setup,
-            attempts: BTreeMap::new(),
-            links: BTreeMap::new(),
-            vias: BTreeMap::new(),
-            hubs: BTreeMap::new(),
-            replies: BTreeMap::new(),
+            attempts: SmallMap::new(),
+            links: SmallMap::new(),
+            vias: SmallMap::new(),
+            hubs: SmallMap::new(),
+            replies: SmallMap::new(),
             next_token: 0,
             counters: Counters::default(),
             status_due: None,
+            disk: parts.disk,
             closed: None,
             leaving: Vec::new(),
         })
@@ -198,8 +206,12 @@ impl Driver {
                     Some(command) => self.on_commands(command),
                     None => break,
                 },
+                saved = saved(&mut self.disk) => self.on_saved(saved),
                 event = self.signalling.next() => if let Some(event) = event { self.on_signalling(event) },
                 () = platform::sleep_until(timeout) => {
+                    if timeout.elapsed() > OVERSLEPT {
+                        self.network_changed();
+                    }
                     let now = self.now();
                     self.proto.handle_timeout(now);
                 }
@@ -289,9 +301,7 @@ impl Driver {
             }
             Command::WantDirect(peer) => self.input(Input::WantDirect(peer)),
             Command::ReleaseDirect(peer) => self.input(Input::ReleaseDirect(peer)),
-            Command::NetworkChanged => {
-                let _ = self.server.network_changed();
-            }
+            Command::NetworkChanged => self.network_changed(),
             Command::Close { reply } => {
                 self.input(Input::Leave);
                 self.closed = Some(reply);
@@ -310,12 +320,30 @@ impl Driver {
         self.input(Input::LeaveChannel { token, channel });
     }
 
+    fn network_changed(&mut self) {
+        let _ = self.server.network_changed();
+        self.input(Input::NetworkChanged);
+    }
+
     /// The protocol answers every request, within the limits of its lookups.
     fn await_answer(&mut self, reply: oneshot::Sender<Answer>) -> Token {
         let token = Token(self.next_token);
         self.next_token += 1;
         self.replies.insert(token, reply);
         token
+    }
+
+    /// The disk has written, or fails: then the node goes on without it, and keeps nothing new.
+    fn on_saved(&mut self, saved: Result<u64, String>) {
+        match saved {
+            Ok(number) => self.input(Input::Saved { number }),
+            Err(reason) => {
+                tracing::warn!(%reason, "the store cannot be written any more");
+                self.disk = None;
+                let _ = self.events.send(NodeEvent::StoreFailed { reason });
+                self.input(Input::DiskFailed);
+            }
+        }
     }
 
     fn on_signalling(&mut self, event: SignallingEvent) {
@@ -388,6 +416,7 @@ impl Driver {
             counters: Counters {
                 protocol: self.proto.stats(),
                 channels: self.proto.channel_stats(),
+                store: self.proto.store_stats(),
                 ..self.counters.clone()
             },
         }
@@ -398,10 +427,10 @@ impl Driver {
         for hub in self.hubs.values() {
             hub.close();
         }
-        for attempt in std::mem::take(&mut self.attempts).into_values() {
+        for (_, attempt) in std::mem::take(&mut self.attempts) {
             attempt.task.abort();
         }
-        for open in std::mem::take(&mut self.links).into_values() {
+        for (_, open) in std::mem::take(&mut self.links) {
             open.sender.close();
             self.leaving.push(open.sender);
         }
@@ -412,8 +441,19 @@ impl Driver {
         };
         let _ = platform::timeout(FAREWELL, all_closed).await;
         self.signalling.close().await;
+        if let Some(disk) = self.disk.take() {
+            disk.close().await;
+        }
         if let Some(reply) = self.closed.take() {
             let _ = reply.send(());
         }
+    }
+}
+
+/// What the disk says next; nothing where there is none.
+async fn saved(disk: &mut Option<Disk>) -> Result<u64, String> {
+    match disk {
+        Some(disk) => disk.saved().await,
+        None => std::future::pending().await,
     }
 }

@@ -9,7 +9,7 @@ use super::{Attempt, Driver, Event, OpenLink};
 use crate::id::Id;
 use crate::net::link::hello::Peer;
 use crate::net::link::{Channel, CloseReason, Link, LinkKey};
-use crate::net::platform::{self, Instant};
+use crate::net::platform::{self, Change, Instant};
 use crate::net::session::Unreachable;
 use crate::node::NodeEvent;
 use crate::proto::{Event as RingEvent, Input, LinkId, Output};
@@ -105,8 +105,16 @@ impl Driver {
                         hub.deliver(event);
                     }
                 }
+                Output::Save { number, record } => self.change_disk(Change::Save { number, record: *record }),
+                Output::Forget { place } => self.change_disk(Change::Forget { place }),
                 Output::Event(event) => self.on_ring_event(event),
             }
+        }
+    }
+
+    fn change_disk(&mut self, change: Change) {
+        if let Some(disk) = &mut self.disk {
+            disk.change(change);
         }
     }
 

@@ -11,6 +11,7 @@
 //! [`Transport`], [`Opening`] and the queues behind [`Link`] are the same for every kind of link. `native` fills them from the crate
 //! `webrtc`, `web` from a browser's `RTCPeerConnection`; [`memory`] joins two nodes of one process for tests.
 
+mod count;
 mod description;
 pub mod hello;
 pub mod memory;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
+pub use self::count::{Connections, connections};
 pub use self::description::{Fingerprint, MAX_CANDIDATE, MAX_CANDIDATES};
 pub use self::pipe::{Link, LinkSender, SendError, Side};
 use crate::ice::{IceServer, IceServerError};

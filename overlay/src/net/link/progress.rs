@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::count::Counted;
 use super::description::{Candidate, Description, Setup};
 use super::pipe::Pipe;
 use super::{Channel, Fingerprint, Link, LinkError, MAX_CANDIDATES, Side};
@@ -20,6 +21,8 @@ pub(super) struct Progress {
     changed: Notify,
     settled: AtomicBool,
     deadline: Instant,
+    /// The connection lives as long as this.
+    _counted: Counted,
 }
 
 #[derive(Default)]
@@ -45,7 +48,7 @@ impl Progress {
     /// A link is to open within this time.
     pub(super) fn new(within: Duration) -> Self {
         let (state, changed, settled) = Default::default();
-        Progress { state, changed, settled, deadline: Instant::now() + within }
+        Progress { state, changed, settled, deadline: Instant::now() + within, _counted: Counted::new() }
     }
 
     /// This end may be reached there. What is no usable candidate is passed over.

@@ -9,6 +9,7 @@
 //! | `spawn`, `can_spawn`, `JoinHandle`, `AbortHandle` | tasks |
 //! | `Instant`, `sleep`, `sleep_until`, `timeout`, `timeout_at` | time that only goes forward |
 //! | `WebSocket` | a connection to a signalling server that carries texts |
+//! | `Disk`, `Change` | where records of the store outlive the process |
 //! | `transport` | the way to open links |
 //! | `QuicRuntime` | tasks and timers as `quinn` wants them |
 
@@ -17,6 +18,8 @@ mod native;
 #[cfg(target_family = "wasm")]
 mod web;
 
+#[cfg(not(target_family = "wasm"))]
+pub use native::DiskError;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use native::*;
 #[cfg(target_family = "wasm")]

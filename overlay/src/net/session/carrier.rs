@@ -7,7 +7,7 @@
 //! Inwards [`super::Port::deliver`] puts a packet into the queue and wakes QUIC's endpoint task: no task stands between.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
@@ -23,6 +23,7 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use super::address::{address_of, id_of};
 use super::transport::MAX_PACKET;
 use crate::id::Id;
+use crate::small_map::SmallMap;
 
 /// Packets that QUIC hands over in one call, at most.
 pub const MAX_BATCH: usize = 10;
@@ -247,7 +248,7 @@ struct Gate {
 struct GateState {
     epoch: u64,
     /// By the number of the poller: one a connection at most.
-    waiting: BTreeMap<u64, Waker>,
+    waiting: SmallMap<u64, Waker>,
 }
 
 impl Gate {
@@ -269,7 +270,7 @@ impl Gate {
             state.epoch += 1;
             std::mem::take(&mut state.waiting)
         };
-        waiting.into_values().for_each(Waker::wake);
+        waiting.into_iter().for_each(|(_, waker)| waker.wake());
     }
 }
 

@@ -1,6 +1,5 @@
 //! Who takes the sockets that peers open: one [`Listener`] a name, each with a bounded backlog.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -9,6 +8,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use super::carrier::lock;
 use super::error::{ListenError, reset};
 use super::stream::{MAX_NAME, Socket};
+use crate::small_map::SmallMap;
 
 /// Takes the sockets that peers open under one name. Dropped, it unregisters: sockets that still wait, and all that come
 /// later, are refused as not offered.
@@ -49,7 +49,7 @@ impl fmt::Debug for Listener {
 /// All names that a node offers.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
-    by_name: Mutex<BTreeMap<Arc<str>, mpsc::Sender<Socket>>>,
+    by_name: Mutex<SmallMap<Arc<str>, mpsc::Sender<Socket>>>,
 }
 
 impl Listeners {
@@ -69,7 +69,9 @@ impl Listeners {
 
     /// The name itself, shared, if it is offered.
     pub(super) fn offered(&self, name: &str) -> Option<Arc<str>> {
-        lock(&self.by_name).get_key_value(name).map(|(name, _)| name.clone())
+        let by_name = lock(&self.by_name);
+        let index = by_name.find_index(name).ok()?;
+        by_name.get_indexed(index).map(|(name, _)| name.clone())
     }
 
     /// Hands a socket to whoever listens under its name, or refuses it.

@@ -1,6 +1,5 @@
 //! Which session serves a peer, and who is dialling whom.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -9,6 +8,7 @@ use super::error::{SessionError, close};
 use super::live::Session;
 use crate::id::Id;
 use crate::net::platform::AbortHandle;
+use crate::small_map::SmallMap;
 
 /// What all who dial a peer at the same time wait for.
 pub(super) type Answer = Option<Result<Session, SessionError>>;
@@ -17,7 +17,7 @@ pub(super) type Answer = Option<Result<Session, SessionError>>;
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) closed: bool,
-    peers: BTreeMap<Id, Peer>,
+    peers: SmallMap<Id, Peer>,
 }
 
 #[derive(Default)]

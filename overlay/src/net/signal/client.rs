@@ -155,10 +155,10 @@ pub enum ConfigError {
     #[error("no signalling server is named: give at least one URL")]
     NoServer,
     /// Not the URL of a signalling server.
-    #[error("{0:?} is not a URL of a signalling server, such as ws://127.0.0.1:9000")]
+    #[error("\"{}\" is not a URL of a signalling server, such as ws://127.0.0.1:9000", .0.escape_debug())]
     Url(String),
     /// Not the name of a network.
-    #[error("{0:?} is not a name of a network: 1 to 64 of a-z A-Z 0-9 . _ -")]
+    #[error("\"{}\" is not a name of a network: 1 to 64 of a-z A-Z 0-9 . _ -", .0.escape_debug())]
     Network(String),
 }
 

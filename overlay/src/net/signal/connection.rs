@@ -118,7 +118,8 @@ fn answer(
     status: Option<Status>,
 ) -> Result<NodeMessage, Broken> {
     if !challenge.versions.contains(&VERSION) {
-        let message = format!("the server speaks versions {:?}, this node version {VERSION}", challenge.versions);
+        let versions = challenge.versions.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+        let message = format!("the server speaks versions {versions}, this node version {VERSION}");
         return Err(Broken::Refused(ServerError { code: ErrorCode::Version, message }));
     }
     let register = Register::sign(&config.identity, &challenge.nonce, &config.network, config.role, host, status);

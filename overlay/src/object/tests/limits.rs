@@ -1,7 +1,10 @@
 //! What is too large is refused, on both sides.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
+use tokio::sync::Notify;
 
 use super::*;
 
@@ -89,21 +92,26 @@ async fn hostile_requests_are_answered_with_an_error_and_the_node_lives() {
     assert_eq!(remote.call::<i64>("echo", (1,)).await, Ok(1));
 }
 
-#[tokio::test]
-async fn large_requests_that_wait_for_memory_hold_up_no_others() {
-    let limits = Limits { memory_per_peer: 1 << 20, ..Limits::default() };
-    let pair = Pair::with(limits);
-    let release = std::sync::Arc::new(tokio::sync::Notify::new());
-    let (called, mut calls) = tokio::sync::mpsc::channel(1);
+/// A function that tells that it was called, and waits to be released.
+fn waiting() -> (Function, tokio::sync::mpsc::Receiver<()>, Arc<Notify>) {
+    let (called, calls) = tokio::sync::mpsc::channel(1);
+    let release = Arc::new(Notify::new());
     let released = release.clone();
-    let wait = move |_call: Call| {
+    let wait = Function::new(move |_call: Call| {
         let (released, called) = (released.clone(), called.clone());
         async move {
             let _ = called.send(()).await;
             released.notified().await;
             Ok::<_, Failure>(())
         }
-    };
+    });
+    (wait, calls, release)
+}
+
+#[tokio::test]
+async fn large_requests_that_wait_for_memory_hold_up_no_others() {
+    let pair = Pair::with(Limits { memory_per_peer: 1 << 20, ..Limits::default() });
+    let (wait, mut calls, release) = waiting();
     pair.bob.objects.provide("S", echo().function("wait", wait)).unwrap();
     let remote = pair.remote("S").await;
     let call = |bytes: usize| {
@@ -119,6 +127,32 @@ async fn large_requests_that_wait_for_memory_hold_up_no_others() {
     }
     let second = call(1 << 20);
     assert_eq!(soon(remote.call::<i64>("echo", (1,))).await, Ok(1));
+    release.notify_one();
+    assert_eq!(soon(first).await.unwrap(), Ok(()));
+    soon(calls.recv()).await.unwrap();
+    release.notify_one();
+    assert_eq!(soon(second).await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn large_arguments_have_the_time_of_the_call_to_go_out() {
+    let limits = Limits { memory_per_peer: 1 << 20, ..Limits::default() };
+    let handshake_timeout = Duration::from_secs(1);
+    let pair =
+        Pair::with_settings(limits, Settings { socket_window: 128 << 10, handshake_timeout, ..Settings::default() });
+    let (wait, mut calls, release) = waiting();
+    pair.bob.objects.provide("S", Object::new().function("wait", wait)).unwrap();
+    let remote = pair.remote("S").await;
+    let call = || {
+        let remote = remote.clone();
+        tokio::spawn(async move { remote.call::<()>("wait", (Bytes::from(vec![0; 1 << 20]),)).await })
+    };
+    let first = call();
+    soon(calls.recv()).await.unwrap();
+    // An eighth of it is on its way, and the rest waits until the first has done.
+    let second = call();
+    tokio::time::sleep(2 * handshake_timeout).await;
+    assert!(!second.is_finished(), "{:?}", second.await);
     release.notify_one();
     assert_eq!(soon(first).await.unwrap(), Ok(()));
     soon(calls.recv()).await.unwrap();

@@ -58,10 +58,15 @@ impl Pair {
     }
 
     fn with(limits: Limits) -> Self {
+        Self::with_settings(limits, Settings::default())
+    }
+
+    fn with_settings(limits: Limits, settings: Settings) -> Self {
         let ring = MemoryRing::new(Conditions::default(), 7);
         let (alice, bob) = (Identity::generate(), Identity::generate());
         let owner = bob.id();
-        let [alice, bob] = [alice, bob].map(|identity| node(&ring, &identity, owner, limits.clone()));
+        let [alice, bob] =
+            [alice, bob].map(|identity| node_with(&ring, &identity, owner, limits.clone(), settings.clone()));
         Pair { ring, alice, bob }
     }
 
@@ -77,7 +82,11 @@ impl Pair {
 }
 
 fn node(ring: &MemoryRing, identity: &Identity, owner: Id, limits: Limits) -> TestNode {
-    let sessions = ring.join(identity, Settings::default()).unwrap();
+    node_with(ring, identity, owner, limits, Settings::default())
+}
+
+fn node_with(ring: &MemoryRing, identity: &Identity, owner: Id, limits: Limits, settings: Settings) -> TestNode {
+    let sessions = ring.join(identity, settings).unwrap();
     let objects = Objects::start(identity.public(), &sessions, limits, Owner(owner)).unwrap();
     TestNode { key: identity.public(), sessions, objects }
 }

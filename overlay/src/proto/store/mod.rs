@@ -9,13 +9,21 @@
 //!   keep it as well; where they differ the arc is split until the records that differ can be named, and those alone are copied. Who keeps
 //!   a record of which its owner does not speak any more offers it to the owner, and drops it when that has it (`repair`).
 //!
+//! - **Large messages** travel in parts (`parcel`). What others make this node do for them is bounded (`load`). A node with a disk says that it
+//!   keeps a record when the disk has it (`disk`).
+//!
 //! Every record is verified by whoever keeps it, and by the node that asked for it. A node that stores nothing has no [`Store`].
 //! Times are compared with the ends of records: they count from the beginning of 1970 where several machines take part.
 
+mod disk;
+mod load;
+mod parcel;
 mod repair;
 mod request;
 mod table;
 mod take_over;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::time::Duration;
@@ -25,21 +33,24 @@ use serde::Serialize;
 
 pub use request::StoreError;
 
+use self::disk::Disk;
+use self::load::{Load, Origin};
+use self::parcel::Parcels;
 use self::request::Request;
 use self::table::Table;
 use self::take_over::TakeOver;
 use self::write::Write;
 use super::timer::{Time, Timer};
-use super::{Phase, Proto};
+use super::{LinkId, Output, Phase, Proto};
 use crate::id::Id;
 use crate::record::{Judgement, Key, Place, Record, Seconds};
-use crate::wire::{Flags, Header, Message, Replicate, StoreRefusal};
+use crate::wire::{Header, Message, Replicate, StoreRefusal};
 
 /// How soon after a change of its neighbours an owner compares its arc with them: changes come in groups.
 const REPAIR_SOON: Duration = Duration::from_millis(500);
 
 /// Bytes of records that one frame makes a node send at most: what is missing then comes with the next comparison.
-const BURST: usize = 48 * 1024;
+const BURST: usize = 256 * 1024;
 
 /// What a node does for the store.
 #[derive(Clone, PartialEq, Debug)]
@@ -55,6 +66,10 @@ pub(super) struct Store {
     sent_some: bool,
     /// What was offered to owners, and by which number.
     offered: Vec<(u32, Place, u64)>,
+    parcels: Parcels,
+    load: Load,
+    /// Nothing where records are kept in memory alone.
+    disk: Option<Disk>,
     stats: StoreStats,
 }
 
@@ -71,6 +86,18 @@ pub struct StoreStats {
     pub copied_bytes: u64,
     /// Records that it refused: without proof, too old, or over a quota.
     pub refused: u64,
+    /// Those of them whose signature does not hold.
+    pub forged: u64,
+    /// Those of them that came too fast to check their signatures.
+    pub unchecked: u64,
+    /// Copies from nodes that cannot be their owners, and questions of nodes that cannot keep the same records.
+    pub implausible: u64,
+    /// Questions left open because too much was to be sent to nodes that may not have asked.
+    pub unanswered: u64,
+    /// Neighbours that were dropped because they insisted.
+    pub dropped: u64,
+    /// Large messages that did not arrive.
+    pub parcels_lost: u64,
 }
 
 impl Proto {
@@ -89,6 +116,7 @@ impl Proto {
     pub(super) fn on_store_timer(&mut self, now: Time) {
         self.retry_requests(now);
         self.end_writes(now);
+        self.look_after_parcels(now);
         self.go_on_taking_over(now);
         self.repair_when_due(now);
         self.set_store_timer();
@@ -100,7 +128,7 @@ impl Proto {
         let requests = store.requests.iter().map(Request::due);
         let writes = store.writes.iter().map(Write::due);
         let repair = (store.table.len() > 0 && self.phase == Phase::Member).then_some(store.repair_at);
-        let all = requests.chain(writes).chain(store.take_over.due()).chain(repair);
+        let all = requests.chain(writes).chain(store.take_over.due()).chain(store.parcels.due()).chain(repair);
         match all.min() {
             Some(due) => self.timers.set(Timer::Store, due),
             None => self.timers.stop(Timer::Store),
@@ -109,8 +137,11 @@ impl Proto {
 
     /// The nodes that keep this node's arc besides itself are to hear of a change; a nearer predecessor gets what is its own now.
     pub(super) fn store_on_ring_changed(&mut self, now: Time) {
-        let (before, me) = (self.ring.predecessor(), self.me);
+        let (before, me, arc) = (self.ring.predecessor(), self.me, self.own_arc());
         let Some(store) = self.store.as_mut() else { return };
+        if let Some(arc) = arc {
+            store.table.learn_arc(arc);
+        }
         let old = std::mem::replace(&mut store.predecessor, before);
         store.repair_at = store.repair_at.min(now.after(REPAIR_SOON));
         if let (Some(old), Some(new)) = (old, before)
@@ -143,24 +174,32 @@ impl Proto {
     }
 
     pub(super) fn store_memory(&self) -> usize {
-        self.store.as_ref().map_or(0, |store| size_of::<Store>() + store.table.memory())
+        self.store.as_ref().map_or(0, |store| {
+            let disk = store.disk.as_ref().map_or(0, Disk::memory);
+            size_of::<Store>() + store.table.memory() + store.parcels.memory() + store.load.memory() + disk
+        })
     }
 
     /// A frame of those who keep one arc's records.
-    pub(super) fn on_replicate(&mut self, header: &Header, message: Replicate, now: Time) {
+    pub(super) fn on_replicate(&mut self, header: &Header, message: Replicate, link: Option<LinkId>, now: Time) {
         if self.phase != Phase::Member {
             return;
         }
-        let (src, via) = (header.src, header.answer_through());
+        let origin = Origin { src: header.src, via: header.answer_through(), link };
+        let asks = matches!(message, Replicate::Pull { .. } | Replicate::Compare { .. } | Replicate::List { .. });
+        if asks && !self.is_plausible(origin.src) {
+            self.open_store(now).stats.implausible += 1;
+            return;
+        }
         match message {
-            Replicate::Copy { request, record } => self.on_copy(src, via, request, record, now),
-            Replicate::Copied { request, kept } => self.on_copied(src, request, kept, now),
-            Replicate::Pull { request, from, to, after } => self.on_pull(src, via, request, (from, to), after, now),
+            Replicate::Copy { request, record } => self.on_copy(origin, request, record, now),
+            Replicate::Copied { request, kept } => self.on_copied(origin.src, request, kept, now),
+            Replicate::Pull { request, from, to, after } => self.on_pull(origin, request, (from, to), after, now),
             Replicate::Pulled { request, ready, records, next } => self.on_pulled(request, ready, records, next, now),
-            Replicate::Compare { from, parts } => self.on_compare(src, from, &parts, now),
-            Replicate::List { from, to, entries, room } => self.on_list(src, (from, to), &entries, room, now),
-            Replicate::Offer { request, entries } => self.on_offer(src, request, &entries, now),
-            Replicate::Want { request, places, owned } => self.on_want(src, request, &places, owned, now),
+            Replicate::Compare { from, parts } => self.on_compare(origin, from, &parts, now),
+            Replicate::List { from, to, entries, room } => self.on_list(origin, (from, to), &entries, room, now),
+            Replicate::Offer { request, entries } => self.on_offer(origin.src, request, &entries, now),
+            Replicate::Want { request, places, owned } => self.on_want(origin, request, &places, owned, now),
         }
         self.set_store_timer();
     }
@@ -182,8 +221,12 @@ impl Proto {
     /// The store of this node, from its first use on.
     fn open_store(&mut self, now: Time) -> &mut Store {
         if self.store.is_none() {
+            let mut table = Table::default();
+            if let Some(arc) = self.own_arc() {
+                table.learn_arc(arc);
+            }
             self.store = Some(Box::new(Store {
-                table: Table::default(),
+                table,
                 requests: Vec::new(),
                 writes: Vec::new(),
                 take_over: TakeOver::Needed,
@@ -191,42 +234,84 @@ impl Proto {
                 repair_at: now.after(self.config.repair_every),
                 sent_some: false,
                 offered: Vec::new(),
+                parcels: Parcels::default(),
+                load: Load::default(),
+                disk: None,
                 stats: StoreStats::default(),
             }));
         }
         self.store.as_mut().expect("it was just made")
     }
 
-    /// Keeps a record that is valid, new, and within the quotas; or says why not.
-    fn keep(&mut self, record: Record, merging: bool, copied: bool, now: Time) -> Result<(), StoreRefusal> {
-        let (config, clock) = (std::sync::Arc::clone(&self.config), seconds(now));
-        let store = self.open_store(now);
+    /// Keeps a record that is valid, new, and within the quotas; or says why not. `origin`: who wants it kept, if not this node itself. Gives
+    /// the number under which the disk saves it, while it has not.
+    fn keep(
+        &mut self,
+        record: Record,
+        origin: Option<Origin>,
+        merging: bool,
+        copied: bool,
+        now: Time,
+    ) -> Result<Option<u64>, StoreRefusal> {
+        let clock = seconds(now);
         let place = Place::of(&record.key());
+        let store = self.open_store(now);
         // What is cheap comes first: floods of old records cost no check of a signature.
-        let kept = match store.table.judge(place, &record, merging, clock) {
+        let refusal = match store.table.judge(place, &record, merging, clock) {
             Judgement::Same => {
-                if let Some(held) = store.table.get_mut(place) {
+                let number = store.table.get_mut(place).map_or(0, |held| {
                     held.touched = now;
                     held.copied |= copied;
-                }
-                return Ok(());
+                    held.saved_as
+                });
+                return Ok(store.disk.as_ref().filter(|disk| !disk.has(number)).map(|_| number));
             }
-            Judgement::Older => Err(StoreRefusal::Older),
-            Judgement::Taken => Err(StoreRefusal::Taken),
-            Judgement::Newer => {
-                let mut room = store.table.check_room(place, &record, &config.quotas);
-                if room.is_err() {
-                    store.table.expire(clock);
-                    room = store.table.check_room(place, &record, &config.quotas);
-                }
-                room.and_then(|()| record.verify(clock).map_err(StoreRefusal::Invalid))
-            }
+            Judgement::Older => StoreRefusal::Older,
+            Judgement::Taken => StoreRefusal::Taken,
+            Judgement::Newer => match self.check_new(place, &record, origin, now) {
+                Ok(()) => return Ok(self.insert(place, record, copied, now)),
+                Err(refusal) => refusal,
+            },
         };
-        match kept {
-            Ok(()) => store.table.insert(place, record, copied, now),
-            Err(_) => store.stats.refused += 1,
+        self.open_store(now).stats.refused += 1;
+        Err(refusal)
+    }
+
+    /// Whether there is room for a record, and it proves itself.
+    fn check_new(
+        &mut self,
+        place: Place,
+        record: &Record,
+        origin: Option<Origin>,
+        now: Time,
+    ) -> Result<(), StoreRefusal> {
+        let config = std::sync::Arc::clone(&self.config);
+        if self.open_store(now).table.check_room(place, record, &config.quotas).is_err() {
+            self.forget_expired(now);
         }
-        kept
+        let store = self.open_store(now);
+        store.table.check_room(place, record, &config.quotas)?;
+        store.disk.as_ref().map_or(Ok(()), Disk::check)?;
+        record.check_time(seconds(now)).map_err(StoreRefusal::Invalid)?;
+        if record.writer().is_some() && origin.is_some_and(|origin| !self.may_check(origin, now)) {
+            return Err(StoreRefusal::Busy);
+        }
+        record.verify(seconds(now)).map_err(|error| {
+            if let Some(origin) = origin {
+                self.note_forged(origin, now);
+            }
+            StoreRefusal::Invalid(error)
+        })
+    }
+
+    fn insert(&mut self, place: Place, record: Record, copied: bool, now: Time) -> Option<u64> {
+        let store = self.open_store(now);
+        let number = store.disk.as_mut().map(Disk::next);
+        if let Some(number) = number {
+            self.outputs.push_back(Output::Save { number, record: Box::new(record.clone()) });
+        }
+        self.open_store(now).table.insert(place, record, copied, number.unwrap_or(0), now);
+        number
     }
 
     /// Sends copies of records, as many as one frame may cause.
@@ -253,7 +338,7 @@ impl Proto {
     }
 
     fn send_replicate(&mut self, to: Id, via: Option<Id>, message: Replicate, now: Time) {
-        self.send_to(to, via, Flags::default(), Message::Replicate(Box::new(message)), now);
+        self.send_store(to, via, Message::Replicate(Box::new(message)), now);
     }
 }
 

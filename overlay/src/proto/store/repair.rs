@@ -13,6 +13,7 @@
 
 use std::time::Duration;
 
+use super::load::Origin;
 use super::{REPAIR_SOON, seconds};
 use crate::id::Id;
 use crate::proto::{Phase, Proto, Time};
@@ -31,11 +32,11 @@ impl Proto {
     pub(super) fn repair_when_due(&mut self, now: Time) {
         let every = self.config.repair_every;
         let Some(store) = self.store.as_mut().filter(|store| store.repair_at <= now) else { return };
-        store.table.expire(seconds(now));
         // Where there was much to copy there may be more.
         let wait = if std::mem::take(&mut store.sent_some) { REPAIR_SOON.min(every) } else { every };
         let wait = self.jittered(wait);
         self.open_store(now).repair_at = now.after(wait);
+        self.forget_expired(now);
         if self.phase != Phase::Member {
             return;
         }
@@ -57,7 +58,7 @@ impl Proto {
         }
     }
 
-    pub(super) fn on_compare(&mut self, src: Id, from: Id, parts: &[Part], now: Time) {
+    pub(super) fn on_compare(&mut self, origin: Origin, from: Id, parts: &[Part], now: Time) {
         // The old owner of this node's arc tells it of the records there: it takes them all over instead.
         let mine = parts.last().is_some_and(|part| part.to == self.me);
         self.open_store(now);
@@ -65,10 +66,13 @@ impl Proto {
             return;
         }
         let clock = seconds(now);
-        let room = {
-            let config = std::sync::Arc::clone(&self.config);
-            self.open_store(now).table.has_room(&config.quotas)
-        };
+        let config = std::sync::Arc::clone(&self.config);
+        let table = &mut self.open_store(now).table;
+        // The owner of an arc speaks of all of it.
+        if let Some(part) = parts.last().filter(|part| part.to == origin.src) {
+            table.learn_arc((from, part.to));
+        }
+        let room = table.has_room(&config.quotas);
         let mut begin = from;
         let mut answers = Vec::new();
         for theirs in parts {
@@ -90,13 +94,20 @@ impl Proto {
             });
         }
         for answer in answers {
-            self.send_replicate(src, None, answer, now);
+            let bytes = match &answer {
+                Replicate::List { entries, .. } => entries.len() * size_of::<Listed>(),
+                _ => MAX_PARTS * size_of::<Part>(),
+            };
+            if self.may_answer(origin, bytes, now) {
+                self.send_replicate(origin.src, None, answer, now);
+            }
         }
         self.begin_taking_over(now);
     }
 
     /// What `src` keeps of an arc: it gets what it lacks, and is asked for what this node lacks.
-    pub(super) fn on_list(&mut self, src: Id, (from, to): (Id, Id), entries: &[Listed], room: bool, now: Time) {
+    pub(super) fn on_list(&mut self, origin: Origin, (from, to): (Id, Id), entries: &[Listed], room: bool, now: Time) {
+        let src = origin.src;
         let config = std::sync::Arc::clone(&self.config);
         let Some(store) = self.store.as_ref() else { return };
         let clock = seconds(now);
@@ -111,7 +122,7 @@ impl Proto {
             .filter(|&place| place.point.is_in_arc(from, to) && store.table.get(place, clock).is_none());
         let places: Vec<Place> = if store.table.has_room(&config.quotas) { missing.collect() } else { Vec::new() };
         if room {
-            self.send_copies(src, None, records, now);
+            self.answer_by_copies(origin, records, now);
         }
         if !places.is_empty() {
             self.send_replicate(src, None, Replicate::Want { request: 0, places, owned: None }, now);
@@ -157,9 +168,22 @@ impl Proto {
     }
 
     /// `src` wants these records. Where it owns the arc and was offered more, it keeps the rest: they are in good hands.
-    pub(super) fn on_want(&mut self, src: Id, request: u32, places: &[Place], owned: Option<(Id, Id)>, now: Time) {
+    pub(super) fn on_want(
+        &mut self,
+        origin: Origin,
+        request: u32,
+        places: &[Place],
+        owned: Option<(Id, Id)>,
+        now: Time,
+    ) {
+        let asked =
+            self.store.as_ref().is_some_and(|store| store.offered.iter().any(|&(number, ..)| number == request));
+        if !asked && !self.is_plausible(origin.src) {
+            self.open_store(now).stats.implausible += 1;
+            return;
+        }
         let clock = seconds(now);
-        let Some(store) = self.store.as_mut() else { return };
+        let Some(store) = self.store.as_ref() else { return };
         if let Some((from, to)) = owned {
             let settled: Vec<Place> = store
                 .offered
@@ -170,10 +194,18 @@ impl Proto {
                 })
                 .map(|&(_, place, _)| place)
                 .collect();
-            settled.into_iter().for_each(|place| store.table.remove(place));
+            settled.into_iter().for_each(|place| self.forget(place));
         }
+        let Some(store) = self.store.as_ref() else { return };
         let wanted = places.iter().filter_map(|&place| store.table.get(place, clock));
         let records: Vec<Record> = wanted.map(|held| held.record.clone()).collect();
-        self.send_copies(src, None, records, now);
+        self.answer_by_copies(origin, records, now);
+    }
+
+    fn answer_by_copies(&mut self, origin: Origin, records: Vec<Record>, now: Time) {
+        let bytes: usize = records.iter().map(Record::cost).sum();
+        if bytes > 0 && self.may_answer(origin, bytes.min(super::BURST), now) {
+            self.send_copies(origin.src, None, records, now);
+        }
     }
 }

@@ -110,8 +110,10 @@ impl Proto {
             What::Get(_) => Ask::Get(place.slot),
         };
         let mut tried = std::mem::take(&mut entry.tried);
+        let message = Message::Store(Box::new(Store { request, ask }));
         let mut header = self.header(kind::STORE, place.point, None, Self::key_flags(false));
         let hop = self.first_hop(&mut header, &tried);
+        let avoid = tried.clone();
         if let Hop::Forward(link) = hop {
             if tried.contains(&link) {
                 tried.clear();
@@ -123,7 +125,12 @@ impl Proto {
         {
             entry.tried = tried;
         }
-        self.start(hop, Frame { header, message: Message::Store(Box::new(Store { request, ask })) }, now);
+        match message.beyond_a_frame().filter(|_| hop != Hop::Deliver) {
+            Some(body) => {
+                self.send_request_in_parts(request, place.point, Self::key_flags(false), body, &avoid, now);
+            }
+            None => self.start(hop, Frame { header, message }, now),
+        }
     }
 
     pub(super) fn retry_requests(&mut self, now: Time) {
@@ -135,6 +142,7 @@ impl Proto {
             let Some(at) = store.requests.iter().position(|entry| entry.request == request) else { continue };
             if store.requests[at].until <= now {
                 let entry = store.requests.swap_remove(at);
+                store.parcels.end_request(request);
                 self.fail_request(entry.token, &entry.what, StoreError::TimedOut);
             } else {
                 store.requests[at].next_try = now.after(TRY_TIMEOUT);
@@ -166,6 +174,7 @@ impl Proto {
             }
         };
         let entry = store.requests.swap_remove(at);
+        store.parcels.end_request(entry.request);
         self.outputs.push_back(Output::Answer { token: entry.token, answer });
         self.set_store_timer();
     }

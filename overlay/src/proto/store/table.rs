@@ -19,6 +19,8 @@ pub(super) struct Held {
     pub(super) touched: Time,
     /// Another node keeps it, too.
     pub(super) copied: bool,
+    /// Under which number it was handed to the disk.
+    pub(super) saved_as: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
@@ -27,12 +29,42 @@ struct Usage {
     bytes: usize,
 }
 
+impl Usage {
+    fn add(&mut self, record: &Record) {
+        self.records += 1;
+        self.bytes += record.cost();
+    }
+
+    fn take(&mut self, record: &Record) {
+        self.records -= 1;
+        self.bytes -= record.cost();
+    }
+
+    /// Whether one more record fits, in the place of `old`.
+    fn has_room(self, record: &Record, old: Option<&Record>, most_records: usize, most_bytes: usize) -> bool {
+        let (records, bytes) = old.map_or((0, 0), |old| (1, old.cost()));
+        self.records - records < most_records && self.bytes - bytes + record.cost() <= most_bytes
+    }
+}
+
+/// Arcs whose records are counted at most: the own one, and those of the owners that were heard of last.
+const MAX_ARCS: usize = 16;
+
+/// An arc of an owner: `(from, to]`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Arc {
+    from: Id,
+    to: Id,
+    usage: Usage,
+}
+
 #[derive(Clone, PartialEq, Default, Debug)]
 pub(super) struct Table {
     held: BTreeMap<Place, Held>,
     /// Values are nobody's: they share one entry.
     writers: BTreeMap<Option<PeerKey>, Usage>,
-    bytes: usize,
+    arcs: Vec<Arc>,
+    all: Usage,
 }
 
 impl Table {
@@ -41,7 +73,7 @@ impl Table {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.all.bytes
     }
 
     /// The record there, if it lives.
@@ -61,59 +93,75 @@ impl Table {
     /// Whether there is room for a record in this place, counting what it replaces.
     pub(super) fn check_room(&self, place: Place, record: &Record, quotas: &Quotas) -> Result<(), StoreRefusal> {
         let old = self.held.get(&place).map(|held| &held.record);
-        let freed = |same_writer: bool| match old {
-            Some(old) if !same_writer || old.writer() == record.writer() => (1, old.cost()),
-            _ => (0, 0),
-        };
-        let (records, bytes) = freed(false);
-        if self.len() - records >= quotas.records || self.bytes - bytes + record.cost() > quotas.bytes {
+        if !self.all.has_room(record, old, quotas.records, quotas.bytes) {
             return Err(StoreRefusal::Full);
         }
-        let (records, bytes) = freed(true);
         let used = self.writers.get(&record.writer()).copied().unwrap_or_default();
         let (most_records, most_bytes) = match record.writer() {
             Some(_) => (quotas.records_per_writer, quotas.bytes_per_writer),
-            None => (quotas.records / 2, quotas.bytes / 2),
+            None => (quotas.records / 4 * 3, quotas.bytes / 4 * 3),
         };
-        if used.records - records >= most_records || used.bytes - bytes + record.cost() > most_bytes {
+        let own_old = old.filter(|old| old.writer() == record.writer());
+        if !used.has_room(record, own_old, most_records, most_bytes) {
             return Err(StoreRefusal::WriterFull);
         }
-        Ok(())
+        let full = |arc: &Arc| !arc.usage.has_room(record, old, quotas.records_per_arc, quotas.bytes_per_arc);
+        match self.arcs.iter().any(|arc| place.point.is_in_arc(arc.from, arc.to) && full(arc)) {
+            true => Err(StoreRefusal::ArcFull),
+            false => Ok(()),
+        }
+    }
+
+    /// An owner's arc: what is stored in it is counted from now on.
+    pub(super) fn learn_arc(&mut self, (from, to): (Id, Id)) {
+        let known = self.arcs.iter().position(|arc| arc.to == to).map(|at| self.arcs.remove(at));
+        let arc = known.filter(|arc| arc.from == from).unwrap_or_else(|| {
+            let mut usage = Usage::default();
+            let within = self.held.iter().filter(|(place, _)| place.point.is_in_arc(from, to));
+            within.for_each(|(_, held)| usage.add(&held.record));
+            Arc { from, to, usage }
+        });
+        if self.arcs.len() == MAX_ARCS {
+            self.arcs.remove(0);
+        }
+        self.arcs.push(arc);
     }
 
     /// Whether nine tenths of the quotas are not used yet.
     pub(super) fn has_room(&self, quotas: &Quotas) -> bool {
-        self.len() < quotas.records / 10 * 9 && self.bytes < quotas.bytes / 10 * 9
+        self.len() < quotas.records / 10 * 9 && self.bytes() < quotas.bytes / 10 * 9
     }
 
-    pub(super) fn insert(&mut self, place: Place, record: Record, copied: bool, now: Time) {
+    pub(super) fn insert(&mut self, place: Place, record: Record, copied: bool, saved_as: u64, now: Time) {
         self.remove(place);
-        let usage = self.writers.entry(record.writer()).or_default();
-        usage.records += 1;
-        usage.bytes += record.cost();
-        self.bytes += record.cost();
+        self.writers.entry(record.writer()).or_default().add(&record);
+        self.all.add(&record);
+        self.arcs_at(place).for_each(|arc| arc.usage.add(&record));
         let version = record.version();
-        self.held.insert(place, Held { record, version, touched: now, copied });
+        self.held.insert(place, Held { record, version, touched: now, copied, saved_as });
     }
 
     pub(super) fn remove(&mut self, place: Place) {
         let Some(held) = self.held.remove(&place) else { return };
-        let (writer, cost) = (held.record.writer(), held.record.cost());
-        self.bytes -= cost;
+        let record = held.record;
+        self.all.take(&record);
+        self.arcs_at(place).for_each(|arc| arc.usage.take(&record));
+        let writer = record.writer();
         if let Some(usage) = self.writers.get_mut(&writer) {
-            usage.records -= 1;
-            usage.bytes -= cost;
+            usage.take(&record);
             if usage.records == 0 {
                 self.writers.remove(&writer);
             }
         }
     }
 
-    /// Drops what is over.
-    pub(super) fn expire(&mut self, now: Seconds) {
-        let over: Vec<Place> =
-            self.held.iter().filter(|(_, held)| !held.record.is_live(now)).map(|(&place, _)| place).collect();
-        over.into_iter().for_each(|place| self.remove(place));
+    fn arcs_at(&mut self, place: Place) -> impl Iterator<Item = &mut Arc> {
+        self.arcs.iter_mut().filter(move |arc| place.point.is_in_arc(arc.from, arc.to))
+    }
+
+    /// What is over.
+    pub(super) fn expired(&self, now: Seconds) -> Vec<Place> {
+        self.held.iter().filter(|(_, held)| !held.record.is_live(now)).map(|(&place, _)| place).collect()
     }
 
     /// Those that live in the arc `(from, to]`, clockwise.
@@ -166,7 +214,7 @@ impl Table {
 
     /// Bytes on the heap, about.
     pub(super) fn memory(&self) -> usize {
-        self.bytes + self.held.len() * size_of::<(Place, Held)>() + self.writers.len() * size_of::<(PeerKey, Usage)>()
+        self.bytes() + self.held.len() * size_of::<(Place, Held)>() + self.writers.len() * size_of::<(PeerKey, Usage)>()
     }
 }
 
@@ -185,7 +233,7 @@ mod tests {
         let mut table = Table::default();
         for &point in points {
             let record = Record::value_of(point.to_be_bytes().to_vec(), Seconds(10)).unwrap();
-            table.insert(Place { point: Id::new(point), slot: [0; 16] }, record, false, Time(0));
+            table.insert(Place { point: Id::new(point), slot: [0; 16] }, record, false, 0, Time(0));
         }
         table
     }
@@ -219,7 +267,7 @@ mod tests {
         let mut table = Table::default();
         for slot in 0..100u8 {
             let record = Record::value_of(vec![slot], Seconds(10)).unwrap();
-            table.insert(Place { point: Id::new(5), slot: [slot; 16] }, record, false, Time(0));
+            table.insert(Place { point: Id::new(5), slot: [slot; 16] }, record, false, 0, Time(0));
         }
         let parts = table.split(Id::new(4), Id::new(5), 16, NOW);
         assert_eq!(parts.len(), 1);
@@ -230,13 +278,22 @@ mod tests {
     fn quotas_hold_and_what_is_replaced_does_not_count() {
         let mut table = table(&[1, 2]);
         let record = |text: &'static str| Record::value_of(text, Seconds(10)).unwrap();
-        let quotas = Quotas { records: 4, ..Quotas::default() };
+        let quotas = Quotas { records: 4, records_per_arc: 4, ..Quotas::default() };
         let at = |point| Place { point: Id::new(point), slot: [0; 16] };
-        assert_eq!(table.check_room(at(3), &record("a"), &quotas), Err(StoreRefusal::WriterFull), "half is for values");
+        table.insert(at(4), record("b"), false, 0, Time(0));
+        assert_eq!(
+            table.check_room(at(3), &record("a"), &quotas),
+            Err(StoreRefusal::WriterFull),
+            "a quarter is not for values"
+        );
         assert_eq!(table.check_room(at(2), &record("a"), &quotas), Ok(()));
         let tiny = Quotas { bytes: table.bytes(), ..Quotas::default() };
         assert_eq!(table.check_room(at(3), &record("a"), &tiny), Err(StoreRefusal::Full));
-        table.expire(Seconds(10));
+        table.learn_arc((Id::new(1), Id::new(5)));
+        let two = Quotas { records_per_arc: 2, ..Quotas::default() };
+        assert_eq!(table.check_room(at(3), &record("a"), &two), Err(StoreRefusal::ArcFull), "2 and 4 are in the arc");
+        assert_eq!(table.check_room(at(6), &record("a"), &two), Ok(()));
+        table.expired(Seconds(10)).into_iter().for_each(|place| table.remove(place));
         assert_eq!((table.len(), table.bytes()), (0, 0));
         assert!(table.writers.is_empty());
     }

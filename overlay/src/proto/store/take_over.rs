@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
+use super::load::Origin;
 use super::{Store, seconds};
 use crate::id::Id;
 use crate::proto::{Phase, Proto, Time};
 use crate::record::{Place, Record};
-use crate::wire::{MAX_DATAGRAM, Replicate, record_bytes};
+use crate::wire::{MAX_PARCEL_PARTS, PART_BYTES, Replicate, record_bytes};
 use rand::RngExt;
 
 /// How long a successor may take to send a part of the arc.
-const PULL_TIMEOUT: Duration = Duration::from_secs(1);
+const PULL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Bytes of records in one answer at most.
-const PULL_BYTES: usize = MAX_DATAGRAM - 128;
+const PULL_BYTES: usize = PART_BYTES * MAX_PARCEL_PARTS as usize - 256;
 
 /// How far a node is with taking its arc over.
 #[derive(Clone, PartialEq, Debug)]
@@ -92,8 +93,7 @@ impl Proto {
     /// Somebody takes an arc over.
     pub(super) fn on_pull(
         &mut self,
-        src: Id,
-        via: Option<Id>,
+        origin: Origin,
         request: u32,
         (from, to): (Id, Id),
         after: Option<Place>,
@@ -118,7 +118,10 @@ impl Proto {
             }
         }
         let ready = self.store.as_ref().is_some_and(|store| store.take_over.is_ready());
-        self.send_replicate(src, via, Replicate::Pulled { request, ready, records, next }, now);
+        if bytes > 0 && !self.may_answer(origin, bytes, now) {
+            return;
+        }
+        self.send_replicate(origin.src, origin.via, Replicate::Pulled { request, ready, records, next }, now);
     }
 
     pub(super) fn on_pulled(
@@ -139,7 +142,7 @@ impl Proto {
         let (arc, peer, next) = (*arc, *peer, next.clone());
         for record in records.into_iter().filter(|record| record.key().point().is_in_arc(arc.0, arc.1)) {
             // What cannot be kept is refused and counted there.
-            let _ = self.keep(record, true, true, now);
+            let _ = self.keep(record, None, true, true, now);
         }
         match after {
             Some(_) => {

@@ -6,7 +6,7 @@ use atoll::wire::{Dial, Role};
 use rand::RngExt;
 
 use super::World;
-use crate::engine::event::{Event, What};
+use crate::engine::event::{Event, FromServer, What};
 use crate::engine::server::Introduction;
 use crate::engine::wires::Wire;
 
@@ -19,7 +19,7 @@ impl World {
         self.counts.signals += 1;
         let there = self.latency_to_server(at);
         let Some(peer) = self.find(to).filter(|&peer| self.nodes[peer].is_running()) else {
-            return self.later(there * 2, at, What::NotDelivered { to });
+            return self.later(there * 2, at, What::FromServer(FromServer::NotDelivered { to }.into()));
         };
         if self.nodes[peer].group != 0 || self.loses() {
             self.counts.lost += 1;
@@ -27,7 +27,7 @@ impl World {
         }
         let from = self.nodes[at].proto.id();
         let back = self.latency_to_server(peer);
-        self.later(there + back, peer, What::Signal { from, dial: Box::new(dial) });
+        self.later(there + back, peer, What::FromServer(FromServer::Signal { from, dial }.into()));
     }
 
     /// The signalling server names members, or appoints the founder.
@@ -47,7 +47,7 @@ impl World {
         };
         let found = matches!(introduction, Introduction::Found);
         let wait = self.latency_to_server(at);
-        self.later(wait, at, What::Members { found, members });
+        self.later(wait, at, What::FromServer(FromServer::Members { found, members }.into()));
     }
 
     /// One end of a link being set up describes itself: by its node and by the number that the node gave the link.
@@ -78,8 +78,8 @@ impl World {
             self.later(setup, at, What::LinkDown { link });
             return self.later(setup, other, What::LinkDown { link: peer_link });
         }
-        self.nodes[at].wires.insert(Wire { link, peer, peer_link, last_arrival: 0 });
-        self.nodes[other].wires.insert(Wire { link: peer_link, peer: at as u32, peer_link: link, last_arrival: 0 });
+        self.nodes[at].wires.insert(Wire::new(link, other, peer_link));
+        self.nodes[other].wires.insert(Wire::new(peer_link, at, link));
         self.later(setup, at, What::LinkUp { link });
         self.later(setup, other, What::LinkUp { link: peer_link });
     }
@@ -89,7 +89,7 @@ impl World {
         let wire = self.nodes[at].wires.get_mut(link).map(|wire| *wire);
         if let Some(wire) = wire {
             self.counts.links += 1;
-            let role = self.nodes[wire.peer as usize].proto.config().role;
+            let role = self.nodes[wire.peer()].proto.config().role;
             self.input(at, Input::LinkUp { link, role });
         }
     }
@@ -97,7 +97,7 @@ impl World {
     /// A node closes its end: the other hears of it after all that was sent before.
     pub(super) fn close(&mut self, at: usize, link: LinkId) {
         let Some(wire) = self.nodes[at].wires.remove(link) else { return };
-        let peer = wire.peer as usize;
+        let peer = wire.peer();
         if self.reachable(at, peer) {
             let high = self.tick_after(self.network.latency.high() + self.network.slowness);
             let usual = match self.network.latency.varies() {
@@ -108,7 +108,7 @@ impl World {
                 }
             };
             let arrival = usual.max(wire.last_arrival);
-            self.wheel.push(arrival, Event { node: wire.peer, what: What::LinkDown { link: wire.peer_link } });
+            self.wheel.push(arrival, Event { node: peer as u32, what: What::LinkDown { link: wire.peer_link } });
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A page in a browser, on its event loop: one thread, whose tasks run between the browser's events.
 
+mod disk;
 mod socket;
 mod task;
 mod time;
@@ -10,6 +11,7 @@ use std::task::{Context, Poll};
 
 pub(crate) use web_time::Instant;
 
+pub(crate) use self::disk::{Change, Disk};
 pub(crate) use self::socket::WebSocket;
 pub(crate) use self::task::{AbortHandle, JoinHandle, can_spawn, spawn};
 pub(crate) use self::time::{Sleep, sleep, sleep_until, timeout, timeout_at};

@@ -5,19 +5,25 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures::future::{self, AbortHandle as Handle};
+use futures::future::{self, AbortHandle as Handle, LocalBoxFuture};
 use tokio::sync::oneshot;
 
 /// Runs a future until it ends or is aborted.
 pub(crate) fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
-    let (future, abort) = future::abortable(future);
     let (result_in, result) = oneshot::channel();
+    let abort = run(Box::pin(async move {
+        let _ = result_in.send(future.await);
+    }));
+    JoinHandle { abort, result }
+}
+
+/// What all tasks share is compiled once: a page has to load it.
+fn run(task: LocalBoxFuture<'static, ()>) -> AbortHandle {
+    let (task, abort) = future::abortable(task);
     wasm_bindgen_futures::spawn_local(async move {
-        if let Ok(value) = future.await {
-            let _ = result_in.send(value);
-        }
+        let _ = task.await;
     });
-    JoinHandle { abort: AbortHandle(abort), result }
+    AbortHandle(abort)
 }
 
 /// Whether [`spawn`] may be called here: always, in a browser.

@@ -5,12 +5,12 @@
 //! browsers count in whole milliseconds.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::small_map::SmallMap;
 use futures::future::{Either, select};
 use js_sys::{Function, Reflect};
 use wasm_bindgen::closure::Closure;
@@ -100,7 +100,7 @@ type Key = (Instant, u64);
 /// All timers that wait.
 #[derive(Default)]
 struct Timers {
-    waiting: BTreeMap<Key, Waker>,
+    waiting: SmallMap<Key, Waker>,
     made: u64,
     alarm: Option<Alarm>,
 }
@@ -116,15 +116,15 @@ impl Timers {
 
     /// Has the browser call when the earliest is due. A call that comes too early, because that one is no more, does no harm.
     fn arm(&mut self, now: Instant) {
-        let Some((&(earliest, _), _)) = self.waiting.first_key_value() else { return };
+        let Some((&(earliest, _), _)) = self.waiting.first() else { return };
         self.alarm.get_or_insert_with(Alarm::new).set(earliest, now);
     }
 
     /// Takes the wakers of those that are due.
     fn due(&mut self, now: Instant) -> Vec<Waker> {
         let mut due = Vec::new();
-        while let Some(first) = self.waiting.first_entry().filter(|first| first.key().0 <= now) {
-            due.push(first.remove());
+        while let Some((&first, _)) = self.waiting.first().filter(|((at, _), _)| *at <= now) {
+            due.extend(self.waiting.remove(&first));
         }
         due
     }
