@@ -87,6 +87,52 @@ declare namespace glou {
   /** What a function returns that gives many results. */
   type Many<T> = AsyncIterable<T> | Generator<T, any, any>;
 
+  interface ChannelOptions {
+    /** Messages are not signed: faster, and anybody can pass for anybody. */
+    unsigned?: boolean;
+    /** Of a private channel: at least 16 random bytes that its members share. */
+    secret?: string | Uint8Array;
+  }
+
+  /** Iterating over it is `subscribe()`. */
+  interface Channel extends AsyncIterable<Message | Lagged> {
+    readonly name: string;
+    /** Publishes text or bytes under a scope; gives the number of the message. Those of one program keep their order. */
+    publish(scope: string, payload: string | Uint8Array | ArrayBuffer): Promise<number>;
+    /** What is published from now on, under one scope or any. Goes on when the daemon restarts, without what was missed meanwhile. */
+    subscribe(scope?: string): Subscription;
+    /** Has no part in it any more: subscriptions end. */
+    leave(): Promise<void>;
+  }
+
+  interface Subscription extends Results<Message | Lagged> {
+    /** From then on messages come. */
+    begun: Promise<void>;
+  }
+
+  /** A message of a channel. */
+  interface Message {
+    lagged?: undefined;
+    /** The id of the node that published it: proved, where the channel is signed. */
+    publisher: string;
+    /** Which of the publisher's streams it belongs to. */
+    stream: number;
+    /** Its number there. */
+    number: number;
+    /** When it was sent, by the publisher's clock, in microseconds since 1970. */
+    sent: number;
+    scope: string;
+    /** A `Buffer`, also for text; another value where it was published as one, as browsers do. */
+    payload: any;
+  }
+
+  /** So many messages are missing here: they cannot be found any more, or the program reads too slowly. */
+  interface Lagged {
+    lagged: number;
+    /** Whose; none, where the program reads too slowly. */
+    publisher?: string;
+  }
+
   type Callback<T> = (error: Error | null, value?: T) => void;
 
   interface Glou extends EventEmitter {
@@ -108,6 +154,8 @@ declare namespace glou {
     /** Claims a name in the ring for the daemon's node, as long as this program is attached. */
     claim(name: string): Promise<void>;
     unclaim(name: string): Promise<void>;
+    /** A channel: what one member publishes comes to every other. With other options it is another channel. */
+    channel(name: string, options?: ChannelOptions): Channel;
     node(remote?: string | null): Promise<Node>;
     node(remote: string | null | undefined, callback: Callback<Node>): void;
     /** Attached for the first time. */

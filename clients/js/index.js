@@ -4,6 +4,7 @@
 const { createHash } = require('node:crypto');
 const { EventEmitter } = require('node:events');
 const { encode, decode, put } = require('./body.js');
+const { Channel } = require('./channel.js');
 const { Connection, defaultSocket } = require('./connection.js');
 const { AtollError } = require('./error.js');
 const { RemoteNode } = require('./node.js');
@@ -115,6 +116,11 @@ class Glou extends EventEmitter {
   /** The same, for its results one by one. */
   stream(address, scope, ...args) {
     return this.invokeMany({ remote: address, scope }, args);
+  }
+
+  /** A channel: what one member publishes comes to every other. With other options it is another channel. */
+  channel(name, options) {
+    return new Channel(this, name, options);
   }
 
   /** Claims a name in the ring for the daemon's node, as long as this program is attached. */

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "messages")]
 pub mod body;
+mod channel;
 mod error;
 #[cfg(feature = "messages")]
 pub mod limits;
@@ -18,6 +19,7 @@ mod program;
 #[cfg(feature = "messages")]
 mod session;
 
+pub use channel::{ChannelItem, ChannelName, ChannelRequest, lagged};
 pub use error::{DoorError, ErrorKind};
 #[cfg(feature = "messages")]
 pub use lines::{LineTooLong, Lines};

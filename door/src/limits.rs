@@ -30,6 +30,9 @@ pub const MAX_MALFORMED: usize = 100;
 /// Services of one program, and scopes that it handles, at most, each.
 pub const MAX_SERVICES: usize = 64;
 
+/// Channels of one program at most.
+pub const MAX_CHANNELS: usize = 64;
+
 /// Bytes of a program's name at most.
 pub const MAX_NAME: usize = 128;
 

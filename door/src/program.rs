@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::body::{self, Mention, Take};
+use crate::channel::{self, ChannelName, ChannelRequest};
 use crate::error::{DoorError, ErrorKind};
 use crate::limits::MAX_NUMBER;
 
@@ -178,6 +179,17 @@ pub enum FromProgram {
         /// By the numbers that the node gave them.
         funs: Vec<u64>,
     },
+    /// Wants something of a channel.
+    Channel {
+        /// Which.
+        channel: ChannelName,
+        /// What.
+        request: ChannelRequest,
+        /// The number of the request.
+        uid: u64,
+        /// How long it may take; of a subscription, until it has begun.
+        within: Option<Duration>,
+    },
     /// Asks what is provided by programs of this daemon.
     List {
         /// The number of the request.
@@ -228,6 +240,8 @@ struct Line<'a> {
     remote: Option<String>,
     path: Option<String>,
     scope: Option<String>,
+    channel: Option<String>,
+    unsigned: Option<bool>,
     fun: Option<String>,
     funs: Option<Vec<String>>,
     status: Option<String>,
@@ -239,6 +253,10 @@ struct Line<'a> {
     body: Option<&'a RawValue>,
     #[serde(borrow)]
     value: Option<&'a RawValue>,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+    #[serde(borrow)]
+    secret: Option<&'a RawValue>,
     #[serde(borrow)]
     args: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -285,6 +303,7 @@ impl FromProgram {
             | FromProgram::Get { uid, .. }
             | FromProgram::Watch { uid, .. }
             | FromProgram::Claim { uid, .. }
+            | FromProgram::Channel { uid, .. }
             | FromProgram::Call { uid, .. } => Some(*uid),
             _ => None,
         }
@@ -388,12 +407,36 @@ impl Line<'_> {
                 });
                 FromProgram::Release { funs: funs.collect::<Result<_, _>>()? }
             }
+            "subscribe" => {
+                let request = ChannelRequest::Subscribe { scope: self.scope.clone(), window: self.window };
+                self.channel(request, within, take)?
+            }
+            "publish" => {
+                let payload = channel::bytes(value(need(self.payload, "payload")?, take)?, "payload")?;
+                let scope = self.scope.clone().unwrap_or_default();
+                self.channel(ChannelRequest::Publish { scope, payload }, within, take)?
+            }
+            "leave" => self.channel(ChannelRequest::Leave, within, take)?,
             "list" => FromProgram::List { uid: need(self.uid, "uid")? },
             other => {
                 let shown: String = other.chars().take(40).collect();
                 return Err(malformed(format!("there is no message of type {shown:?}")));
             }
         })
+    }
+}
+
+impl Line<'_> {
+    fn channel(
+        self,
+        request: ChannelRequest,
+        within: Option<Duration>,
+        take: &mut Take<'_>,
+    ) -> Result<FromProgram, DoorError> {
+        let secret = self.secret.map(|secret| channel::bytes(value(secret, take)?, "secret")).transpose()?;
+        let (name, unsigned) = (need(self.channel, "channel")?, self.unsigned.unwrap_or(false));
+        let channel = ChannelName { name, unsigned, secret };
+        Ok(FromProgram::Channel { channel, request, uid: need(self.uid, "uid")?, within })
     }
 }
 

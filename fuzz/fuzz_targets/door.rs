@@ -1,10 +1,11 @@
 //! The daemon's door: a whole life of a program. Lines of any kind go in; its requests end and calls to it begin in between.
 #![no_main]
 
+use atoll::Id;
 use atoll::object::{Function, Value, ValueError};
 use atoll_door::body::{self, Mention};
 use atoll_door::limits::{MAX_DEPTH, MAX_REQUESTS};
-use atoll_door::{FromProgram, Lines, Session};
+use atoll_door::{ChannelItem, ChannelRequest, FromProgram, Lines, Session};
 use libfuzzer_sys::fuzz_target;
 
 /// Without the feature `net` there are no functions.
@@ -65,6 +66,11 @@ fn values(message: &FromProgram) {
         FromProgram::Set { value, .. } | FromProgram::Item { value, .. } => check(value),
         FromProgram::Call { args, .. } => args.iter().for_each(check),
         FromProgram::Response { result: Ok(value), .. } => check(value),
+        FromProgram::Channel { request: ChannelRequest::Publish { scope, payload }, .. } => {
+            let publisher = Id::new(payload.len() as u64);
+            let (scope, payload) = (scope.clone(), payload.clone().into());
+            check(&ChannelItem { publisher, stream: 1, number: 2, sent: 3, scope, payload }.into());
+        }
         _ => {}
     }
 }

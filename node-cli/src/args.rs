@@ -192,7 +192,7 @@ pub(crate) struct DialArgs {
     pub(crate) tcp: Option<SocketAddr>,
 }
 
-/// How a command that works with objects reaches the ring.
+/// How a command that works with objects or a channel reaches the ring.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The way to the ring")]
 pub(crate) struct DoorArgs {
@@ -204,7 +204,7 @@ pub(crate) struct DoorArgs {
     #[arg(long)]
     pub(crate) no_daemon: bool,
 
-    /// How long a call may take, in seconds.
+    /// How long a call, or joining a channel, may take, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
 }
@@ -363,6 +363,9 @@ pub(crate) struct ChannelArgs {
     /// The file with the secret of a private channel: at least 16 random bytes.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) channel_secret_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) door: DoorArgs,
 }
 
 #[derive(Debug, Args)]

@@ -178,23 +178,33 @@ impl Scene {
         self.world.nodes[at].proto.channel_place(self.channel()).map(|(parent, _)| parent)
     }
 
-    /// Every member hangs on the root, by parents that know their children.
-    fn assert_one_tree(&self, members: &BTreeSet<usize>) {
+    /// Why one of these does not hang on the root, by parents that know their children.
+    fn astray(&self, members: impl IntoIterator<Item = usize>) -> Option<String> {
         let root = self.root();
-        for &member in members {
+        members.into_iter().find_map(|member| {
             let (mut at, mut steps) = (member, 0);
             while at != root {
                 let id = self.world.nodes[at].proto.id();
-                let parent = self.parent(at).flatten();
-                let parent = parent.unwrap_or_else(|| panic!("seed {}: {id} has no parent", self.seed));
-                let above = self.world.find(parent).expect("a node");
+                let Some(parent) = self.parent(at).flatten() else { return Some(format!("{id} has no parent")) };
+                let above = self.world.running().find(|&at| self.world.nodes[at].proto.id() == parent);
+                let Some(above) = above else { return Some(format!("{id} hangs on {parent}, who is dead")) };
                 let place = self.world.nodes[above].proto.channel_place(self.channel());
-                let (_, children) = place.unwrap_or_else(|| panic!("seed {}: {parent} is not attached", self.seed));
-                assert!(children.contains(&id), "seed {}: {parent} does not know its child {id}", self.seed);
+                let Some((_, children)) = place else { return Some(format!("{parent} is not attached")) };
+                if !children.contains(&id) {
+                    return Some(format!("{parent} does not know its child {id}"));
+                }
                 (at, steps) = (above, steps + 1);
-                assert!(steps < 64, "seed {}: a circle at {id}", self.seed);
+                if steps == 64 {
+                    return Some(format!("a circle at {id}"));
+                }
             }
-        }
+            None
+        })
+    }
+
+    /// Every member hangs on the root.
+    fn assert_one_tree(&self, members: &BTreeSet<usize>) {
+        assert_eq!(self.astray(members.iter().copied()), None, "seed {}", self.seed);
     }
 }
 
@@ -277,27 +287,26 @@ fn nothing_is_lost_when_a_third_dies_and_the_root_with_it_while_messages_flow() 
 }
 
 #[test]
-fn members_are_attached_again_soon_after_the_death_of_the_root() {
+fn members_are_attached_again_within_two_beats_of_the_death_of_the_root() {
     let mut times = Vec::new();
-    for seed in 20..26 {
-        let mut scene = Scene::new(40, seed);
+    for seed in 0..40 {
+        let mut scene = Scene::new(40, 1000 + seed);
         scene.join_all(0..40);
+        // At any moment between two beats.
+        scene.run(50 * MS * seed as u32);
         let root = scene.root();
         scene.world.kill(root);
-        scene.run(4 * S);
-        let attached = |scene: &Scene| scene.world.running().filter(|&at| scene.parent(at).is_some()).count();
-        // Two beats; longer where a join went to one that had not missed the dead yet.
-        let mut waited = 4;
-        while attached(&scene) < 39 && waited < 12 {
-            scene.run(S);
-            waited += 1;
+        scene.run(2 * S);
+        let mut waited = 2 * S;
+        while scene.astray(scene.world.running()).is_some() && waited < 12 * S {
+            scene.run(100 * MS);
+            waited += 100 * MS;
         }
-        assert!(waited <= 6, "seed {seed}: {} of 39 attached after {waited} s", attached(&scene));
         times.push(waited);
-        scene.run(5 * S);
-        scene.assert_one_tree(&scene.world.running().collect());
     }
-    assert!(times.iter().filter(|&&time| time > 4).count() <= 2, "{times:?}");
+    times.sort_unstable();
+    // A few need another round, where all that a node knows of nearer ones is below it.
+    assert!(times[35] <= 4 * S && times[39] <= 5 * S, "{times:?}");
 }
 
 #[test]

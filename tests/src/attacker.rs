@@ -48,7 +48,8 @@ impl Attacker {
 
     /// Opens a link to a node, before anybody has said hello on it.
     pub async fn open(&mut self, peer: Id) -> Link {
-        tokio::time::timeout(STUCK, self.try_open(peer)).await.expect("a link within the limit")
+        let link = tokio::time::timeout(STUCK, self.try_open(peer)).await;
+        link.expect("a link within the limit").unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// Opens a link to a node and says a true hello.
@@ -58,12 +59,23 @@ impl Attacker {
         (link, greeted.expect("a true hello"))
     }
 
+    /// The same; `None` where the node has no place for it.
+    pub async fn try_link(&mut self, peer: Id) -> Option<Link> {
+        let mut link = tokio::time::timeout(STUCK, self.try_open(peer)).await.ok()?.ok()?;
+        greet(&mut link, &self.identity, &self.hello, Some(peer)).await.ok()?;
+        Some(link)
+    }
+
     /// Asks a node for a link and hears its offer; the answer, for [`Attacker::describe`], is the caller's.
     pub async fn ask(&mut self, peer: Id) -> (u32, String) {
+        let offer = tokio::time::timeout(STUCK, self.try_ask(peer)).await;
+        offer.expect("an offer within the limit").unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    async fn try_ask(&mut self, peer: Id) -> Result<(u32, String), String> {
         let attempt = rand::random();
         self.tell(peer, attempt, Step::Request { role: Role::Member, purpose: Purpose::Finger });
-        let offer = tokio::time::timeout(STUCK, self.description(peer, attempt));
-        (attempt, offer.await.expect("an offer within the limit"))
+        Ok((attempt, self.description(peer, attempt).await?))
     }
 
     /// Sends a node a description of this end.
@@ -75,29 +87,29 @@ impl Attacker {
         self.client.handle().relay(peer, Dial { attempt, step }).expect("room");
     }
 
-    /// What the peer says of its end.
-    async fn description(&mut self, peer: Id, attempt: u32) -> String {
+    /// What the peer says of its end, or why it says nothing.
+    async fn description(&mut self, peer: Id, attempt: u32) -> Result<String, String> {
         loop {
             match self.client.next().await.expect("the client lives") {
                 SignallingEvent::Relay { from, dial } if from == peer && dial.attempt == attempt => match dial.step {
-                    Step::Describe(description) => return description,
-                    refusal => panic!("{peer} refuses the link: {refusal:?}"),
+                    Step::Describe(description) => return Ok(description),
+                    refusal => return Err(format!("{peer} refuses the link: {refusal:?}")),
                 },
-                SignallingEvent::Undeliverable { to, reason } => panic!("no way to {to}: {reason:?}"),
+                SignallingEvent::Undeliverable { to, reason } => return Err(format!("no way to {to}: {reason:?}")),
                 _ => {}
             }
         }
     }
 
-    async fn try_open(&mut self, peer: Id) -> Link {
-        let (attempt, offer) = self.ask(peer).await;
-        let (opening, answer) = self.transport.answer(&offer).await.expect("an answer");
+    async fn try_open(&mut self, peer: Id) -> Result<Link, String> {
+        let (attempt, offer) = self.try_ask(peer).await?;
+        let (opening, answer) = self.transport.answer(&offer).await.map_err(|error| error.to_string())?;
         self.describe(peer, attempt, answer);
         loop {
             tokio::select! {
-                link = opening.open() => return link.expect("a link"),
+                link = opening.open() => return link.map_err(|error| error.to_string()),
                 candidate = self.description(peer, attempt) => {
-                    let _ = opening.accept(&candidate).await;
+                    let _ = opening.accept(&candidate?).await;
                 }
             }
         }

@@ -112,3 +112,20 @@ async fn members_see_each_other_with_their_data_until_they_leave() {
     within("the farewell", left).await;
     assert!(channels[0].announce(serde_json::json!("x".repeat(2000))).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_is_let_go_and_joined_again_at_once_is_joined() {
+    let server = TestServer::start().await;
+    let nodes = ring(&server, 1, 8).await;
+    for number in 0..100 {
+        // Dropped with the last that holds it, while nobody waits for the node to leave.
+        drop(nodes[0].join("news").await.unwrap());
+        let channel = nodes[0].join("news").await.unwrap();
+        let mut reader = channel.subscribe_all();
+        // Whatever is still on its way from the first has come by then.
+        for _ in 0..3 {
+            channel.publish("", number.to_string()).await.unwrap();
+            assert_eq!(next(&mut reader, 1).await[&nodes[0].id()], [number.to_string()]);
+        }
+    }
+}

@@ -416,3 +416,41 @@ async function settled(isSo, seen) {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
+
+test('what is published on a channel comes to the programs of every daemon, in its order', async (t) => {
+  const [writer, reader] = [program('Writer', 'there'), program('Reader', 'here')];
+  t.after(() => {
+    writer.stop();
+    reader.stop();
+  });
+  await Promise.all([writer.start(), reader.start()]);
+  const name = `news ${++services}`;
+  const [there, here] = [writer.channel(name), reader.channel(name)];
+  const [sports, all] = [here.subscribe('sports'), here.subscribe()];
+  await Promise.all([sports.begun, all.begun]);
+  // Nobody waits for one before the next.
+  const texts = Array.from({ length: 200 }, (_, number) => `$${number}`);
+  const numbers = await Promise.all(texts.map((text) => there.publish('sports', text)));
+  assert.deepStrictEqual(numbers, texts.map((_, number) => number));
+  await there.publish('', Buffer.from([255, 0]));
+  const take = async (subscription, count) => {
+    const messages = [];
+    while (messages.length < count) {
+      const { value } = await subscription.next();
+      assert.strictEqual(value.lagged, undefined);
+      messages.push(value);
+    }
+    return messages;
+  };
+  const got = await take(sports, 200);
+  assert.deepStrictEqual(got.map(({ payload }) => payload.toString()), texts);
+  assert.ok(got.every(({ publisher, scope }) => publisher === writer.info.hash && scope === 'sports'));
+  const last = (await take(all, 201)).at(-1);
+  assert.deepStrictEqual([last.number, last.scope, [...last.payload]], [200, '', [255, 0]]);
+  await assert.rejects(there.publish('', 'x'.repeat(20_000)), { kind: 'too-large' });
+  await assert.rejects(there.publish('\0x', 'x'), { kind: 'wrong-arguments' });
+  await assert.rejects(reader.channel(name, { secret: 'short' }).publish('', 'x'), { kind: 'wrong-arguments' });
+  await here.leave();
+  assert.deepStrictEqual(await sports.next(), { value: undefined, done: true });
+  await assert.rejects(here.leave(), { kind: 'closed' });
+});

@@ -44,6 +44,13 @@ async function program(): Promise<void> {
   for await (const n of program.stream<number>('@name', 'numbers', 3)) console.log(n + 1, greeting);
   await program.claim('alice');
 
+  const news = program.channel('news', { unsigned: true });
+  const number: number = await news.publish('sports', '3:1');
+  for await (const message of news.subscribe('sports')) {
+    if (message.lagged !== undefined) console.log(message.lagged + number);
+    else console.log(message.payload.toString('utf8'), message.publisher);
+  }
+
   // Of which nothing is known, everything goes.
   const any = await node.service('Any');
   await any.whatever.there.is(1, 'two');

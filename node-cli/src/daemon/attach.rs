@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use atoll::object::Object;
 use atoll_door::{DoorError, ErrorKind, FromNode, FromProgram, Info, Lines, Payload, Refusal, Session};
+use futures::FutureExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
@@ -209,8 +210,12 @@ impl Serving<'_> {
             self.under_way.retain(|_, task| !task.is_finished());
         }
         if let Some(uid) = request.request() {
-            let task = self.tasks.spawn(requests::carry_out(self.program.clone(), request));
-            self.under_way.insert(uid, task);
+            let mut task = Box::pin(requests::carry_out(self.program.clone(), request));
+            // Each begins here, so that what a program publishes keeps its order.
+            if (&mut task).now_or_never().is_none() {
+                let task = self.tasks.spawn(task);
+                self.under_way.insert(uid, task);
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod answers;
 mod attach;
+mod channels;
 mod outbox;
 mod own;
 mod program;

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::answers::{Answers, Asked, cancelled};
+use super::channels::Channels;
 use super::outbox::{Gone, Outbox, Unsent};
 use super::own::{Claims, Scopes};
 use super::requests;
@@ -35,6 +36,7 @@ pub(super) struct Program {
     services: Mutex<BTreeMap<String, Service>>,
     pub(super) scopes: Scopes,
     pub(super) claims: Claims,
+    pub(super) channels: Channels,
     pub(super) answers: Answers,
     /// How many more results each stream with a window may give it.
     windows: Mutex<BTreeMap<u64, Arc<Semaphore>>>,
@@ -60,6 +62,7 @@ impl Program {
         Arc::new(Program {
             scopes: Scopes::new(node.clone()),
             claims: Claims::new(node.clone()),
+            channels: Channels::new(node.clone()),
             node,
             outbox,
             session: Mutex::default(),
@@ -238,6 +241,7 @@ impl Program {
         services.into_values().for_each(|service| service.withdraw());
         self.scopes.clear();
         self.claims.clear();
+        self.channels.clear();
         self.answers.clear();
         let held = std::mem::take(&mut *lock(&self.held));
         drop(held);

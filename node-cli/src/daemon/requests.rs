@@ -10,6 +10,7 @@ use atoll_door::body::Mention;
 use atoll_door::{DoorError, FromNode, FromProgram, Payload, Target, raw};
 use tokio::time::{Instant, timeout};
 
+use super::channels;
 use super::outbox::Unsent;
 use super::program::{HeldFunction, Program, Window};
 
@@ -34,6 +35,9 @@ pub(super) async fn carry_out(program: Arc<Program>, message: FromProgram) {
             return items(&program, uid, changes, None).await;
         }
         FromProgram::Claim { name, .. } => program.claims.claim(&name).await.map(|()| Payload::Nothing),
+        FromProgram::Channel { channel, request, within, .. } => {
+            return channels::carry_out(&program, channel, request, uid, within).await;
+        }
         _ => unreachable!("the others are no requests that wait"),
     };
     if !program.session().finished(uid) {

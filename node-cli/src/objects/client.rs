@@ -16,7 +16,7 @@ use crate::daemon::unix;
 
 /// What the node says, as far as commands need it.
 #[derive(Debug, Deserialize)]
-pub(super) struct Said {
+pub(crate) struct Said {
     #[serde(rename = "type")]
     pub(super) kind: String,
     pub(super) uid: Option<u64>,
@@ -24,7 +24,7 @@ pub(super) struct Said {
     pub(super) args: Option<Box<RawValue>>,
     pub(super) within: Option<u64>,
     pub(super) list: Option<Vec<String>>,
-    pub(super) ret: Option<Box<RawValue>>,
+    pub(crate) ret: Option<Box<RawValue>>,
     pub(super) value: Option<Box<RawValue>>,
     pub(super) error: Option<SaidError>,
     pub(super) info: Option<SaidInfo>,
@@ -50,7 +50,7 @@ impl From<SaidError> for Failed {
 }
 
 /// A connection to the daemon.
-pub(super) struct Client {
+pub(crate) struct Client {
     reader: Reader,
     pub(super) writer: OwnedWriteHalf,
     /// The id of the daemon's node.
@@ -84,7 +84,7 @@ impl Client {
     }
 
     /// Asks, and waits for the response.
-    pub(super) async fn ask(&mut self, mut request: serde_json::Value) -> anyhow::Result<Said> {
+    pub(crate) async fn ask(&mut self, mut request: serde_json::Value) -> anyhow::Result<Said> {
         self.uid += 1;
         request["uid"] = self.uid.into();
         self.send(&request).await?;
@@ -109,11 +109,19 @@ impl Client {
         show: &mut dyn FnMut(&RawValue) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         self.ask(request).await?;
+        while let Some(value) = self.next_item().await? {
+            show(&value)?;
+        }
+        Ok(())
+    }
+
+    /// The next of what was asked for; `None` after the last.
+    pub(crate) async fn next_item(&mut self) -> anyhow::Result<Option<Box<RawValue>>> {
         loop {
             let said = self.reader.next().await?;
             match (said.kind.as_str(), said.error) {
-                ("item", _) => show(&said.value.context("an item without a value")?)?,
-                ("end", None) => return Ok(()),
+                ("item", _) => return said.value.context("an item without a value").map(Some),
+                ("end", None) => return Ok(None),
                 (_, Some(error)) => return Err(Failed::from(error).into()),
                 _ => {}
             }

@@ -15,8 +15,10 @@ use atoll_door::body::{self, Mention};
 use atoll_door::{DoorError, ErrorKind};
 use serde_json::value::RawValue;
 
+pub(crate) use self::client::Client;
 pub(crate) use self::exec::Exec;
 pub(crate) use self::provide::run as provide;
+pub(crate) use self::via::daemon;
 use self::via::{Place, with};
 use crate::UsageError;
 use crate::args::{CallArgs, DoorArgs, GetArgs, NodeArgs, ServicesArgs, WatchArgs};
@@ -136,7 +138,7 @@ fn argument(word: &str) -> Result<String, Failed> {
 }
 
 /// Reads a value that has no functions.
-fn value(json: &str) -> Result<atoll::object::Value, Failed> {
+pub(crate) fn value(json: &str) -> Result<atoll::object::Value, Failed> {
     let none = |_: Mention| -> Result<Function, ValueError> {
         Err(ValueError::Malformed("a command has no functions; text that begins with $ is written with $$"))
     };
@@ -164,7 +166,7 @@ impl DoorArgs {
         }
     }
 
-    fn within(&self) -> Duration {
+    pub(crate) fn within(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
 }

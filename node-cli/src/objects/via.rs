@@ -68,7 +68,7 @@ pub(super) async fn with(
 }
 
 /// A connection to the daemon, if one runs and is to be used.
-pub(super) async fn daemon(
+pub(crate) async fn daemon(
     args: &DoorArgs,
     node: &NodeArgs,
     output: Output,

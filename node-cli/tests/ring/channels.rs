@@ -1,6 +1,6 @@
 //! Messages of a channel, from process to process.
 
-use crate::support::{Place, Process, Up, run, run_with};
+use crate::support::{Daemon, Place, Process, Up, run, run_with};
 
 #[test]
 fn what_is_published_is_printed_by_those_who_subscribe() {
@@ -30,6 +30,26 @@ fn a_private_channel_needs_its_secret() {
     run(&format!("pub ours nothing{at}"));
     run(&format!("pub ours --channel-secret-file {secret} hidden{at}"));
     assert_eq!(ours.event("message")["text"], "hidden");
+}
+
+#[test]
+fn pub_and_sub_use_the_daemon_and_reach_those_who_do_not() {
+    let up = Up::start(3, "");
+    let (daemon, place) = (Daemon::start(&up.at, ""), Place::new());
+    let secret = place.file("secret", "many random bytes, more than sixteen\n");
+    let options = format!("ours --unsigned --scope a --channel-secret-file {secret}");
+    let through = Process::start(&format!("sub {options} --count 3 --json{}", daemon.at));
+    let visitor = Process::start(&format!("sub {options} --count 3 --json{}", up.at));
+    let joined = [&through, &visitor].map(|process| process.remark("joined"));
+    assert_eq!(joined[0]["channel"], joined[1]["channel"]);
+    run_with(&format!("pub {options}{}", daemon.at), "$one\n");
+    run(&format!("pub {options} two --count 2{}", daemon.at));
+    for process in [&through, &visitor] {
+        let messages: Vec<_> = (0..3).map(|_| process.event("message")).collect();
+        let texts: Vec<_> = messages.iter().map(|message| message["text"].as_str().unwrap()).collect();
+        assert_eq!(texts, ["$one", "two", "two"], "{messages:?}");
+        assert!(messages.iter().all(|message| message["publisher"] == daemon.id.as_str()), "{messages:?}");
+    }
 }
 
 #[test]

@@ -103,6 +103,12 @@ fn what_is_wrong_gets_a_clear_error_and_hurts_nobody() {
         (json!({ "type": "unhandle", "uid": 2, "scope": "s" }), "no-such-service"),
         (json!({ "type": "claim", "uid": 2, "name": "No Name" }), "bad-name"),
         (json!({ "type": "unclaim", "uid": 2, "name": "nobody" }), "bad-name"),
+        (json!({ "type": "publish", "uid": 2, "channel": "c" }), "malformed"),
+        (json!({ "type": "publish", "uid": 2, "channel": "c", "payload": 7 }), "malformed"),
+        (json!({ "type": "publish", "uid": 2, "channel": "c", "payload": "x".repeat(16_000) }), "too-large"),
+        (json!({ "type": "publish", "uid": 2, "channel": "c", "scope": "\0", "payload": "" }), "wrong-arguments"),
+        (json!({ "type": "subscribe", "uid": 2, "channel": "c", "secret": "short" }), "wrong-arguments"),
+        (json!({ "type": "leave", "uid": 2, "channel": "d" }), "closed"),
         (json!({ "type": "hello", "name": "Again" }), "malformed"),
     ] {
         program.say(&message);

@@ -113,7 +113,7 @@ impl Hub {
         &self.members
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.state().closed
     }
 

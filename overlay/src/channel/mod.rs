@@ -249,7 +249,7 @@ impl Channel {
         self.inner.hub.close();
         let (reply, answer) = oneshot::channel();
         if let Some(commands) = self.inner.commands.upgrade()
-            && commands.send(Command::LeaveChannel { channel: self.inner.id, reply }).await.is_ok()
+            && commands.send(self.inner.leaving(reply)).await.is_ok()
         {
             let _ = answer.await;
         }
@@ -263,6 +263,10 @@ impl std::fmt::Debug for Channel {
 }
 
 impl Inner {
+    fn leaving(&self, reply: oneshot::Sender<Answer>) -> Command {
+        Command::LeaveChannel { channel: self.id, hub: Arc::clone(&self.hub), reply }
+    }
+
     async fn publish(&self, scope: String, payload: Bytes) -> Result<u64, ChannelError> {
         let message = self.hub.seal(Published { scope, payload })?;
         let commands = self.commands.upgrade().filter(|_| !self.hub.is_closed()).ok_or(ChannelError::NotJoined)?;
@@ -283,7 +287,7 @@ impl Drop for Inner {
             && let Some(commands) = self.commands.upgrade()
         {
             let (reply, _) = oneshot::channel();
-            let leave = Command::LeaveChannel { channel: self.id, reply };
+            let leave = self.leaving(reply);
             platform::spawn(async move {
                 let _ = commands.send(leave).await;
             });

@@ -37,11 +37,7 @@ impl Node {
             return Ok(channel);
         }
         let (identity, commands) = (&self.inner.identity, &self.inner.commands);
-        let channel = match Channel::join(options.clone(), identity, commands).await {
-            // The last that held it has just let it go, and the protocol has not heard of that yet.
-            Err(ChannelError::Joined) => Channel::join(options, identity, commands).await?,
-            joined => joined?,
-        };
+        let channel = Channel::join(options, identity, commands).await?;
         let mut held = held();
         held.retain(|_, channel| channel.strong_count() > 0);
         held.insert(id, channel.downgrade());

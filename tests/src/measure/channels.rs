@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use atoll::channel::{Channel, ChannelOptions, Subscription};
-use atoll::wire::{ChannelId, Envelope, Frame, Header, Label, Message, Published, kind};
+use atoll::proto::ChannelStats;
+use atoll::wire::{ChannelId, Envelope, Frame, Header, Label, Message, Published, Terms, kind};
 use atoll::{Id, Identity, Node};
 use serde::{Deserialize, Serialize};
 
 use super::child::NodeOptions;
 use super::children::{NodeProcess, ServerProcess, await_ring, places};
+use super::pest::Pest;
 use super::process::cpu_seconds;
 use super::report::{Figure, Report};
 use super::samples::Samples;
@@ -55,6 +57,7 @@ pub(super) async fn measure(report: &mut Report) -> anyhow::Result<()> {
     await_one_ring(&nodes, PATIENCE).await.map_err(anyhow::Error::msg)?;
     in_one_process(report, &nodes, "signed", ChannelOptions::new("measured")).await?;
     in_one_process(report, &nodes, "unsigned", ChannelOptions::new("measured").unsigned()).await?;
+    among_hostile(report, &server, &nodes).await?;
     futures::future::join_all(nodes.iter().map(Node::close)).await;
     parts(report);
     while_a_third_is_killed(report).await
@@ -75,20 +78,11 @@ async fn in_one_process(
     options: ChannelOptions,
 ) -> anyhow::Result<()> {
     report.progress(&format!("{NODES} nodes on a channel, {name}"));
-    let channels = futures::future::try_join_all(nodes.iter().map(|node| node.join(options.clone()))).await?;
-    let (rate, time) = STEADY;
-    let count = rate * time.as_secs();
+    let channels = join_all(nodes, &options).await?;
+    let (rate, _) = STEADY;
     let cpu = cpu_seconds();
-    let readers = read_all(&channels[1..]);
-    let begun = Instant::now();
-    for number in 0..count {
-        let due = begun + Duration::from_secs_f64(number as f64 / rate as f64);
-        tokio::time::sleep_until(due.into()).await;
-        channels[0].publish("measure", stamped()).await?;
-    }
-    let seen = finish(&channels[0], readers).await?;
+    let (seen, expected) = publish_steadily(&channels).await?;
     let cpu = cpu_seconds() - cpu;
-    let expected = count * (NODES as u64 - 1);
     let delivered = 100.0 * seen.came as f64 / expected as f64;
     let target = |figure: Figure, target: fn(Figure) -> Figure| if name == "signed" { target(figure) } else { figure };
     let figure = Figure::new(format!("{name}, {rate} messages a second: delivered"), delivered, "%");
@@ -134,6 +128,51 @@ async fn in_one_process(
     Ok(())
 }
 
+/// The first publishes at its pace; what the others saw, and how much there was to be seen.
+async fn publish_steadily(channels: &[Channel]) -> anyhow::Result<(Seen, u64)> {
+    let (rate, time) = STEADY;
+    let count = rate * time.as_secs();
+    let readers = read_all(&channels[1..]);
+    let begun = Instant::now();
+    for number in 0..count {
+        let due = begun + Duration::from_secs_f64(number as f64 / rate as f64);
+        tokio::time::sleep_until(due.into()).await;
+        channels[0].publish("measure", stamped()).await?;
+    }
+    Ok((finish(&channels[0], readers).await?, count * (NODES as u64 - 1)))
+}
+
+/// The same with and without somebody who breaks every rule, at links to all nodes in turn.
+async fn among_hostile(report: &mut Report, server: &TestServer, nodes: &[Node]) -> anyhow::Result<()> {
+    report.progress("a hostile member");
+    let channels = join_all(nodes, &ChannelOptions::new("harassed")).await?;
+    let (calm, _) = publish_steadily(&channels).await?;
+    let (victims, mut pest) = (nodes.iter().map(Node::id).collect::<Vec<_>>(), Pest::default());
+    let terms = Terms::new("harassed", true, None);
+    ensure!(channels[0].id() == terms.id(), "the pest is on another channel");
+    let (seen, expected) = tokio::select! {
+        seen = publish_steadily(&channels) => seen?,
+        () = pest.pester(&server.url, &victims, &terms) => unreachable!("it never ends"),
+    };
+    let statuses: Vec<_> =
+        futures::future::join_all(nodes.iter().map(Node::status)).await.into_iter().flatten().collect();
+    let sum =
+        |count: fn(&ChannelStats) -> u64| statuses.iter().map(|status| count(&status.counters.channels)).sum::<u64>();
+    let delivered = Figure::new("with a hostile member: delivered", 100.0 * seen.came as f64 / expected as f64, "%");
+    let delivered = delivered.exactly(100.0).with("links", pest.links).with("frames", pest.frames);
+    let delivered = delivered.with("forged", sum(|stats| stats.forged)).with("refused", sum(|stats| stats.refused));
+    report.add(delivered.with("dropped", sum(|stats| stats.dropped)));
+    let (p99, calm) = (seen.times.percentile(99) * 1e3, calm.times.percentile(99) * 1e3);
+    let figure = Figure::new("with a hostile member: delivery, p99, against without", p99 / calm, "×");
+    report.add(figure.at_most(1.5).with_number("p99_ms", p99).with_number("calm_p99_ms", calm));
+    futures::future::join_all(channels.into_iter().map(Channel::leave)).await;
+    Ok(())
+}
+
+async fn join_all(nodes: &[Node], options: &ChannelOptions) -> anyhow::Result<Vec<Channel>> {
+    Ok(futures::future::try_join_all(nodes.iter().map(|node| node.join(options.clone()))).await?)
+}
+
 /// A message that says when it was made.
 fn stamped() -> Vec<u8> {
     let mut payload = now().to_be_bytes().to_vec();
@@ -154,6 +193,7 @@ fn read_all(channels: &[Channel]) -> Vec<Reader> {
         while let Some(item) = subscription.recv().await {
             match item {
                 Ok(message) if message.scope == "end" => return Ok(seen),
+                Ok(message) if message.scope != "measure" => {}
                 Ok(message) => {
                     let made = message.payload.first_chunk().context("a message without a stamp")?;
                     seen.times.push_time(Duration::from_micros(now().saturating_sub(u64::from_be_bytes(*made))));

@@ -11,6 +11,7 @@ mod link;
 mod memory;
 mod objects;
 mod pair;
+mod pest;
 mod process;
 mod raw;
 mod report;

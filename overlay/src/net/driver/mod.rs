@@ -56,7 +56,7 @@ pub(crate) enum Command {
     Get { key: Box<Key>, reply: oneshot::Sender<Answer> },
     JoinChannel { membership: Box<Membership>, hub: Arc<Hub>, reply: oneshot::Sender<Answer> },
     Publish { channel: ChannelId, message: Published, reply: oneshot::Sender<Answer> },
-    LeaveChannel { channel: ChannelId, reply: oneshot::Sender<Answer> },
+    LeaveChannel { channel: ChannelId, hub: Arc<Hub>, reply: oneshot::Sender<Answer> },
     Status { reply: oneshot::Sender<NodeStatus> },
     WantDirect(Id),
     ReleaseDirect(Id),
@@ -284,16 +284,18 @@ impl Driver {
                 self.input(Input::Get { token, key });
             }
             Command::JoinChannel { membership, hub, reply } => {
+                let channel = membership.terms.id();
+                if let Some(held) = self.hubs.get(&channel).filter(|held| held.is_closed()) {
+                    // Those who had joined it have let it go, and their word of that is on its way.
+                    let (hub, (reply, _)) = (Arc::clone(held), oneshot::channel());
+                    self.leave_channel(channel, &hub, reply);
+                }
                 let token = self.await_answer(reply);
-                self.hubs.insert(membership.terms.id(), hub);
+                self.hubs.insert(channel, hub);
                 self.input(Input::JoinChannel { token, membership });
             }
             Command::Publish { channel, message, reply } => self.publish(channel, vec![(message, reply)]),
-            Command::LeaveChannel { channel, reply } => {
-                self.hubs.remove(&channel);
-                let token = self.await_answer(reply);
-                self.input(Input::LeaveChannel { token, channel });
-            }
+            Command::LeaveChannel { channel, hub, reply } => self.leave_channel(channel, &hub, reply),
             Command::Status { reply } => {
                 let _ = reply.send(self.status());
             }
@@ -305,6 +307,17 @@ impl Driver {
                 self.closed = Some(reply);
             }
         }
+    }
+
+    /// Leaves a channel, unless it has been left and joined again meanwhile.
+    fn leave_channel(&mut self, channel: ChannelId, hub: &Arc<Hub>, reply: oneshot::Sender<Answer>) {
+        if self.hubs.get(&channel).is_some_and(|held| !Arc::ptr_eq(held, hub)) {
+            let _ = reply.send(Answer::LeftChannel);
+            return;
+        }
+        self.hubs.remove(&channel);
+        let token = self.await_answer(reply);
+        self.input(Input::LeaveChannel { token, channel });
     }
 
     fn network_changed(&mut self) {

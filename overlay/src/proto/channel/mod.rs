@@ -125,6 +125,8 @@ struct Channel {
     /// Links that led to no parent.
     tried: Vec<LinkId>,
     failures: u32,
+    /// One that was asked is below this node.
+    circled: bool,
     edges: Vec<Edge>,
     /// The last number that was drawn for an edge.
     attempt: u32,
@@ -275,6 +277,7 @@ impl Channel {
             fresh: true,
             tried: Vec::new(),
             failures: 0,
+            circled: false,
             edges: Vec::new(),
             attempt: 0,
             streams: BTreeMap::new(),

@@ -242,7 +242,7 @@ impl Proto {
         };
         channel.member = Some(Box::new(member));
         (channel.since, channel.idle_since) = (now, None);
-        channel.streams.values_mut().for_each(Stream::begin);
+        channel.streams.values_mut().for_each(|stream| stream.begin(0, now));
         if is_new {
             self.seek_place(id, now);
         } else {

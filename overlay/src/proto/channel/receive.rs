@@ -39,10 +39,19 @@ impl Channel {
         let (publisher, number) = (envelope.publisher(), envelope.label().stream);
         let delivers = self.member.is_some();
         let start = self.start_of(number, from.is_none());
+        self.make_room(&(publisher, number));
         let stream = self.streams.entry((publisher, number)).or_insert_with(|| Stream::new(start, scene.now));
         let due = stream.take(Arc::clone(&envelope), delivers, scene.now);
         self.log.push(envelope, from, scene.log_limit, scene.now);
         self.deliver(publisher, due, scene);
+    }
+
+    /// What neighbours have only told of gives way to a stream of which something comes.
+    fn make_room(&mut self, for_this: &(Id, u64)) {
+        if self.streams.len() >= MAX_STREAMS && !self.streams.contains_key(for_this) {
+            let unproven = self.streams.iter().find(|(_, stream)| !stream.is_proven()).map(|(&name, _)| name);
+            unproven.map(|name| self.streams.remove(&name));
+        }
     }
 
     /// With which message a stream begins for the application that was not known: one that began after the application joined, with
@@ -69,10 +78,11 @@ impl Channel {
             return Finding::Duplicate;
         }
         if known.is_none() {
-            if self.streams.range((publisher, label.stream)..=(publisher, u64::MAX)).next().is_some() {
+            let newer = || self.streams.range((publisher, label.stream)..=(publisher, u64::MAX));
+            if newer().any(|(_, stream)| stream.is_proven()) {
                 return Finding::Stale;
             }
-            if self.streams.len() >= MAX_STREAMS {
+            if self.streams.len() >= MAX_STREAMS && self.streams.values().all(Stream::is_proven) {
                 return Finding::Refused;
             }
         }
@@ -100,18 +110,23 @@ impl Channel {
     fn learn(&mut self, heads: &[Head], now: Time) {
         let delivers = self.member.is_some();
         for head in heads {
+            if self.member.as_ref().is_some_and(|member| member.is_own(head)) {
+                continue;
+            }
             let name = (head.publisher, head.stream);
             if !self.streams.contains_key(&name) {
-                let newest = self.streams.range((head.publisher, 0)..=(head.publisher, u64::MAX)).next_back();
-                if self.streams.len() >= MAX_STREAMS || newest.is_some_and(|((_, newest), _)| *newest > head.stream) {
+                let mut newer = self.streams.range((head.publisher, head.stream)..=(head.publisher, u64::MAX));
+                if self.streams.len() >= MAX_STREAMS || newer.any(|(_, stream)| stream.is_proven()) {
                     continue;
                 }
-                // What went before the node came is not its application's business.
-                let start = if self.fresh { Some(head.upper) } else { self.start_of(head.stream, false) };
-                self.streams.insert(name, Stream::new(start, now));
+                let mut stream = Stream::new(self.start_of(head.stream, false), now);
+                if self.fresh {
+                    // What went before the node came is not its application's business.
+                    stream.begin(head.upper, now);
+                }
+                self.streams.insert(name, stream);
             }
-            let is_own = self.member.as_ref().is_some_and(|member| member.is_own(head));
-            if let Some(stream) = self.streams.get_mut(&name).filter(|_| !is_own) {
+            if let Some(stream) = self.streams.get_mut(&name) {
                 stream.hear_of(head.upper.min(most_by(head.stream, now.0)), delivers, now);
             }
         }
@@ -205,5 +220,47 @@ impl Proto {
     fn part(&mut self, link: LinkId, channel: ChannelId) {
         self.send_on(link, tree(Tree::Leave { channel }));
         self.send_on(link, tree(Tree::Drop { channel, attempt: 0 }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{NOW, hears, linked, member, outputs};
+    use super::super::super::{ChannelEvent, Input, Membership, Output, Token};
+    use super::*;
+    use crate::key::Identity;
+    use crate::wire::{Join, Label, MAX_HEADS, Message, Published, Terms};
+
+    #[test]
+    fn streams_that_a_neighbour_made_up_keep_nothing_from_the_application() {
+        let (mut proto, peer, publisher) = (member(1, 8), Id::new(2), Identity::generate());
+        let link = linked(&mut proto, peer);
+        let terms = Terms::new("news", false, None);
+        let channel = terms.id();
+        let membership = Membership { terms: terms.clone(), identity: Identity::generate(), gate: None };
+        proto.handle(Input::JoinChannel { token: Token(1), membership: membership.into() }, NOW);
+        let join = Tree::Join(Join { terms, attempt: 1, proof: None, lost: Vec::new() });
+        hears(&mut proto, link, peer, Message::Tree(join.into()));
+        // A newer stream of the same publisher, and as many others as a node takes note of.
+        let head = |number: usize| Head {
+            publisher: if number == 0 { publisher.id() } else { Id::new(number as u64) },
+            stream: 1_000_000,
+            upper: 9,
+            ranges: Vec::new(),
+        };
+        for first in (0..MAX_STREAMS).step_by(MAX_HEADS) {
+            let heads = (first..first + MAX_HEADS).map(head).collect();
+            let more = first + MAX_HEADS < MAX_STREAMS;
+            hears(&mut proto, link, peer, Message::Tree(Tree::Have { channel, heads, more, ask: false }.into()));
+        }
+        assert_eq!(proto.channel(channel).map(|channel| channel.streams.len()), Some(MAX_STREAMS));
+        outputs(&mut proto);
+        let label = Label { channel, stream: 0, sent: 0, first: 0, pass: None };
+        let message = Published { scope: String::new(), payload: "true".into() };
+        let envelope = Envelope::seal(&publisher, false, label, &[message]);
+        hears(&mut proto, link, peer, Message::Envelope(envelope.into()));
+        let came = |output: &Output| matches!(output, Output::Channel { event: ChannelEvent::Messages(_), .. });
+        assert_eq!(outputs(&mut proto).into_iter().filter(came).count(), 1);
+        assert_eq!(proto.channel(channel).map(|channel| channel.streams.len()), Some(MAX_STREAMS));
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::super::timer::Time;
 use super::ranges::Ranges;
 use crate::key::PeerKey;
+use crate::record::CLOCK_SKEW;
 use crate::wire::{Envelope, Head};
 
 /// How long messages wait for those before them, which may still come by another way. A tree that lost a forwarder is whole again sooner.
@@ -35,10 +36,22 @@ pub(super) struct Stream {
     pub(super) heard: Time,
     /// The next message for the application; none: whichever comes first.
     next: Option<u64>,
+    /// While nothing but the word of neighbours says that it is that one.
+    hearsay: Option<Hearsay>,
     /// The application was told that all before this is lost.
     told: u64,
     pending: BTreeMap<u64, Arc<Envelope>>,
     gap_since: Option<Time>,
+}
+
+/// Where the application's messages begin, as neighbours say. They may lie, to hide a stream: what was sent so long after the
+/// application began that no clock can explain it is none of those before.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Hearsay {
+    /// When the application began.
+    since: Time,
+    /// Messages that seem to have been sent later, and were taken for older ones.
+    withheld: u64,
 }
 
 impl Stream {
@@ -50,16 +63,23 @@ impl Stream {
             upper: 0,
             heard: now,
             next,
+            hearsay: None,
             told: 0,
             pending: BTreeMap::new(),
             gap_since: None,
         }
     }
 
-    /// The application wants what comes from now on.
-    pub(super) fn begin(&mut self) {
-        self.next = Some(self.upper.max(self.have.end()));
+    /// The application wants what comes from now on: all that there is, as neighbours say, ends with `upper`.
+    pub(super) fn begin(&mut self, upper: u64, now: Time) {
+        self.next = Some(upper.max(self.upper).max(self.have.end()));
+        self.hearsay = Some(Hearsay { since: now, withheld: 0 });
         self.rest();
+    }
+
+    /// Something of it has come; otherwise neighbours have told of it, and may have made it up.
+    pub(super) fn is_proven(&self) -> bool {
+        self.have.end() > 0
     }
 
     pub(super) fn head(&self, publisher: crate::id::Id, stream: u64) -> Head {
@@ -90,17 +110,32 @@ impl Stream {
             return Vec::new();
         }
         let next = *self.next.get_or_insert(first);
+        let mut due = Vec::new();
         if first < next {
-            return Vec::new();
+            let Some(withheld) = self.refutes(&envelope) else { return due };
+            if withheld > 0 {
+                due.push(Due::Lagged(withheld));
+            }
+            self.next = Some(first);
         }
         self.pending.insert(first, envelope);
-        let mut due = Vec::new();
         self.release(&mut due);
         while self.pending.len() > MAX_PENDING {
             self.skip(&mut due);
         }
         self.watch_gap(now);
         due
+    }
+
+    /// Whether an envelope shows that neighbours lied about where the application's messages begin: gives how many it has missed by that.
+    fn refutes(&mut self, envelope: &Envelope) -> Option<u64> {
+        let hearsay = self.hearsay.as_mut()?;
+        let late = Time(envelope.label().sent).since(hearsay.since);
+        if late <= CLOCK_SKEW {
+            hearsay.withheld += if late.is_zero() { 0 } else { envelope.messages().len() as u64 };
+            return None;
+        }
+        self.hearsay.take().map(|hearsay| hearsay.withheld)
     }
 
     /// When what is missing is given up.
@@ -136,7 +171,7 @@ impl Stream {
         if first > from {
             due.push(Due::Lagged(first - from));
         }
-        self.next = Some(first);
+        (self.next, self.hearsay) = (Some(first), None);
         self.release(due);
     }
 
@@ -145,7 +180,7 @@ impl Stream {
         while let Some(next) = self.next
             && let Some(envelope) = self.pending.remove(&next)
         {
-            self.next = Some(envelope.end());
+            (self.next, self.hearsay) = (Some(envelope.end()), None);
             due.push(Due::Envelope(envelope));
         }
     }
@@ -163,8 +198,12 @@ mod tests {
     use crate::wire::{ChannelId, Label, Published};
 
     fn envelope(first: u64, count: usize) -> Arc<Envelope> {
+        sent(first, count, Time(0))
+    }
+
+    fn sent(first: u64, count: usize, at: Time) -> Arc<Envelope> {
         let message = Published { scope: String::new(), payload: "x".into() };
-        let label = Label { channel: ChannelId([0; 16]), stream: 0, sent: 0, first, pass: None };
+        let label = Label { channel: ChannelId([0; 16]), stream: 0, sent: at.0, first, pass: None };
         let publisher = Identity::generate();
         Arc::new(Envelope::seal(&publisher, false, label, &vec![message; count]))
     }
@@ -210,5 +249,28 @@ mod tests {
         stream.take(envelope(11, 1), true, due);
         let due = stream.due().unwrap();
         assert_eq!(numbers(&stream.give_up(due)), [-1, 11], "what was told before is not told again");
+    }
+
+    #[test]
+    fn neighbours_cannot_hide_a_stream_by_saying_that_its_messages_are_old() {
+        let mut stream = Stream::new(None, Time(0));
+        let begun = Time(1_000_000);
+        stream.begin(1000, begun);
+        // Clocks differ: these may be old.
+        let soon = begun.after(CLOCK_SKEW);
+        assert_eq!(numbers(&stream.take(envelope(3, 1), true, soon)), [0; 0]);
+        assert_eq!(numbers(&stream.take(sent(4, 2, soon), true, soon)), [0; 0]);
+        let later = soon.after(Duration::from_millis(1));
+        assert_eq!(numbers(&stream.take(sent(6, 1, later), true, later)), [-2, 6]);
+        assert_eq!(numbers(&stream.take(sent(7, 1, later), true, later)), [7]);
+    }
+
+    #[test]
+    fn what_neighbours_say_holds_once_the_messages_that_they_spoke_of_come() {
+        let mut stream = Stream::new(None, Time(0));
+        stream.begin(10, Time(0));
+        assert_eq!(numbers(&stream.take(envelope(10, 1), true, Time(1))), [10]);
+        let later = Time(1).after(2 * CLOCK_SKEW);
+        assert_eq!(numbers(&stream.take(sent(9, 1, later), true, later)), [0; 0], "nothing goes back");
     }
 }

@@ -46,7 +46,8 @@ const PLACE_WITHIN: Duration = Duration::from_secs(2);
 /// The pause after every way has been tried.
 const TRY_AGAIN: Duration = Duration::from_millis(400);
 
-/// After so many of these a node lets its children go, for they may be what it needs to reach the root.
+/// After so many of these a node lets its children go, for they may be what it needs to reach the root; at once, where one that it asked says
+/// that it is below this node.
 const PATIENT_ROUNDS: u32 = 3;
 
 /// How old a proof of membership may be, and how far clocks may differ.
@@ -148,7 +149,7 @@ impl Channel {
 
     /// What went before is known: the children are told, the application has joined, what waits is sent.
     pub(super) fn have_place(&mut self, scene: &mut Scene<'_>) {
-        (self.settled, self.cut_off_at, self.failures) = (true, None, 0);
+        (self.settled, self.cut_off_at, self.failures, self.circled) = (true, None, 0, false);
         self.tried.clear();
         self.lost.clear();
         self.send_beats(scene);
@@ -178,9 +179,12 @@ impl Channel {
         self.settled = false;
     }
 
-    /// This peer is dead.
+    /// This peer is dead, as this node or a child knows. The newest count.
     pub(super) fn lose(&mut self, peer: Id) {
-        if self.lost.len() < MAX_LOST && !self.lost.contains(&peer) {
+        if !self.lost.contains(&peer) {
+            if self.lost.len() == MAX_LOST {
+                self.lost.remove(0);
+            }
             self.lost.push(peer);
         }
     }
@@ -202,8 +206,16 @@ impl Proto {
         }
         // Where links notice by themselves nobody is asked, and silence says nothing.
         let asks = !self.config.heartbeat_every.is_zero();
-        let is_silent = |link: &Link| asks && now.since(link.time) >= self.config.suspect_after;
-        let silent = |peer: Id| self.links.open_to(peer).is_some_and(is_silent);
+        // One that neighbours in the tree have missed already is missed sooner, but not before it had time to answer a question.
+        let is_lost = |peer: Id| self.channel(channel).is_some_and(|channel| channel.lost.contains(&peer));
+        let patience = |peer: Id| match is_lost(peer) {
+            true => self.config.suspect_after.min(self.config.heartbeat_every * 7 / 4),
+            false => self.config.suspect_after,
+        };
+        let silent = |peer: Id| {
+            let is_silent = |link: &Link| asks && now.since(link.time) >= patience(peer);
+            self.links.open_to(peer).is_some_and(is_silent)
+        };
         let owns_it = |owner: Id, before: Id| channel.point().is_in_arc(before, owner);
         match (self.tree_hop(channel, &[], &[]), &self.ring.predecessors[..]) {
             (Hop::Deliver, _) => true,
@@ -234,16 +246,20 @@ impl Proto {
             Hop::Forward(link) if !tried.contains(&link) => self.links.get(link).map(|link| (link.id, link.peer)),
             _ => None,
         };
+        let hop = hop.filter(|(_, peer)| !lost.contains(peer));
         let attempt = self.rng.random_range(1..=u32::MAX);
         let Some((link, peer)) = hop.filter(|&(_, peer)| !self.is_barred(peer, now)) else {
             self.with_channel(id, now, |channel, scene| {
                 channel.tried.clear();
-                channel.lost.clear();
                 if let Some((link, _)) = hop {
                     channel.tried.push(link);
                 }
                 channel.failures += 1;
-                if channel.failures >= PATIENT_ROUNDS {
+                if channel.failures.is_multiple_of(2) {
+                    // Maybe they live after all.
+                    channel.lost.clear();
+                }
+                if std::mem::take(&mut channel.circled) || channel.failures >= PATIENT_ROUNDS {
                     channel.dissolve(scene);
                 }
                 channel.place = Place::Detached { retry: now.after(TRY_AGAIN) };
@@ -260,6 +276,10 @@ impl Proto {
     }
 
     pub(super) fn on_join(&mut self, link: LinkId, peer: Id, join: Join, now: Time) {
+        if let Some(channel) = self.channel_mut(join.terms.id()) {
+            // Before it is judged: maybe this node is the root by that.
+            join.lost.iter().for_each(|&peer| channel.lose(peer));
+        }
         let refusal = self.judge_join(link, peer, &join, now).err();
         let Join { terms, attempt, proof, lost } = join;
         let id = terms.id();
@@ -366,6 +386,7 @@ impl Proto {
             if let Some(member) = channel.member.as_mut() {
                 member.refused = Some(reason);
             }
+            channel.circled |= reason == JoinRefusal::Circle;
             if reason == JoinRefusal::Proof {
                 channel.finish_joining(Err(ChannelError::Refused(reason)), scene);
                 channel.dissolve(scene);
