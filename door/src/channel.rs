@@ -42,7 +42,7 @@ pub enum ChannelRequest {
 }
 
 /// A message of a channel, as programs are told it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ChannelItem {
     /// Who published it.
     pub publisher: Id,
