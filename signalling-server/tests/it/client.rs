@@ -405,7 +405,7 @@ async fn a_hostile_server_is_left_with_a_reason() {
         (vec![Message::text("[".repeat(60_000))], "nests deeper"),
         (vec![Message::text(welcome)], "did not begin with a challenge"),
         (vec![challenge, Message::text(welcome)], "another id"),
-        (vec![old], "versions [9]"),
+        (vec![old], "speaks versions 9"),
         (vec![], "no answer within 4 s"),
     ] {
         let (mut client, _) = client(&[server_that_says(texts).await]);

@@ -13,8 +13,9 @@ use atoll::wire::{Frame, Message, Role, kind};
 use bytes::Bytes;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
+use slab::Slab;
 
-use super::event::{Event, FromServer, What};
+use super::event::{Brings, Event, FromServer, SaidAt, What};
 use super::frames::Frames;
 use super::happening::{Counts, Fate, Happening, Sabotage, Watch};
 use super::network::{Network, Place};
@@ -84,6 +85,8 @@ pub struct World {
     server: Server,
     wheel: Wheel<Event>,
     frames: Frames,
+    /// What the signalling server says, on its way.
+    said: Slab<FromServer>,
     tick: u64,
     rng: Pcg32,
     trace: Trace,
@@ -113,6 +116,7 @@ impl World {
             server: Server::default(),
             wheel: Wheel::default(),
             frames: Frames::default(),
+            said: Slab::new(),
             tick: 0,
             rng: Pcg32::seed_from_u64(seed),
             trace: Trace::default(),
@@ -389,34 +393,29 @@ impl World {
 
     fn happen(&mut self, Event { node, what }: Event) {
         let at = node as usize;
-        let frame = match &what {
-            What::Frame { frame, .. } => Some(self.frames.take(*frame)),
-            _ => None,
+        let brings = match &what {
+            What::Frame { frame, .. } => Brings::Frame(self.frames.take(*frame)),
+            What::FromServer(SaidAt(at)) => Brings::Said(self.said.remove(*at as usize)),
+            _ => Brings::Nothing,
         };
         if !self.nodes[at].alive {
             return;
         }
-        what.note(self.tick, node, frame.as_ref(), &mut self.trace);
-        match what {
-            What::Frame { group, link, .. } => match frame.filter(|_| group == self.nodes[at].group) {
-                Some(frame) => self.arrive(at, link, frame),
-                None => self.counts.lost += 1,
-            },
-            What::FromServer(what) => self.input(
-                at,
-                match *what {
-                    FromServer::Signal { from, dial } => Input::Signal { from, dial },
-                    FromServer::NotDelivered { to } => Input::NotDelivered { to },
-                    FromServer::Members { found, members } => Input::Members { found, members },
-                },
-            ),
-            What::AskServer => self.introduce(at),
-            What::LinkUp { link } => self.open(at, link),
-            What::LinkDown { link } => {
+        what.note(self.tick, node, &brings, &mut self.trace);
+        match (what, brings) {
+            (What::Frame { group, link, .. }, Brings::Frame(frame)) if group == self.nodes[at].group => {
+                self.arrive(at, link, frame);
+            }
+            (What::Frame { .. }, _) => self.counts.lost += 1,
+            (_, Brings::Said(said)) => self.input(at, said.into()),
+            (What::AskServer, _) => self.introduce(at),
+            (What::LinkUp { link }, _) => self.open(at, link),
+            (What::LinkDown { link }, _) => {
                 self.nodes[at].wires.remove(link);
                 self.input(at, Input::LinkDown { link });
             }
-            What::Wake => self.wake(at),
+            (What::Wake, _) => self.wake(at),
+            (What::FromServer(_), _) => unreachable!("what the server says is in its table"),
         }
     }
 

@@ -162,5 +162,5 @@ fn the_scenarios_that_come_along_are_right() {
         assert_eq!(Some(parsed.verb()), path.file_stem().and_then(|stem| stem.to_str()));
         count += 1;
     }
-    assert_eq!(count, 9);
+    assert_eq!(count, 10);
 }

@@ -1,12 +1,14 @@
 //! How links come and go: steps of dials by the signalling server, what the two ends tell each other, and the end of a link.
 
+use std::time::Duration;
+
 use atoll::id::Id;
 use atoll::proto::{Input, LinkId};
 use atoll::wire::{Dial, Role};
 use rand::RngExt;
 
 use super::World;
-use crate::engine::event::{Event, FromServer, What};
+use crate::engine::event::{Event, FromServer, SaidAt, What};
 use crate::engine::server::Introduction;
 use crate::engine::wires::Wire;
 
@@ -19,7 +21,7 @@ impl World {
         self.counts.signals += 1;
         let there = self.latency_to_server(at);
         let Some(peer) = self.find(to).filter(|&peer| self.nodes[peer].is_running()) else {
-            return self.later(there * 2, at, What::FromServer(FromServer::NotDelivered { to }.into()));
+            return self.says(there * 2, at, FromServer::NotDelivered { to });
         };
         if self.nodes[peer].group != 0 || self.loses() {
             self.counts.lost += 1;
@@ -27,7 +29,7 @@ impl World {
         }
         let from = self.nodes[at].proto.id();
         let back = self.latency_to_server(peer);
-        self.later(there + back, peer, What::FromServer(FromServer::Signal { from, dial }.into()));
+        self.says(there + back, peer, FromServer::Signal { from, dial });
     }
 
     /// The signalling server names members, or appoints the founder.
@@ -47,7 +49,13 @@ impl World {
         };
         let found = matches!(introduction, Introduction::Found);
         let wait = self.latency_to_server(at);
-        self.later(wait, at, What::FromServer(FromServer::Members { found, members }.into()));
+        self.says(wait, at, FromServer::Members { found, members });
+    }
+
+    /// What the signalling server says comes to a node after a while.
+    fn says(&mut self, after: Duration, to: usize, what: FromServer) {
+        let said = SaidAt(self.said.insert(what) as u32);
+        self.later(after, to, What::FromServer(said));
     }
 
     /// One end of a link being set up describes itself: by its node and by the number that the node gave the link.
