@@ -6,6 +6,7 @@
 
 #[cfg(feature = "messages")]
 pub mod body;
+#[cfg(feature = "messages")]
 mod channel;
 mod error;
 #[cfg(feature = "messages")]
@@ -19,6 +20,7 @@ mod program;
 #[cfg(feature = "messages")]
 mod session;
 
+#[cfg(feature = "messages")]
 pub use channel::{ChannelItem, ChannelName, ChannelRequest, lagged};
 pub use error::{DoorError, ErrorKind};
 #[cfg(feature = "messages")]
