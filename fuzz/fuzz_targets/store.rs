@@ -10,8 +10,8 @@ use std::time::Duration;
 use atoll::proto::{Config, Input, LinkId, Output, Proto, Quotas, Time, Token};
 use atoll::record::{Place, Record, Seconds};
 use atoll::wire::{
-    Ask, Dial, Flags, Frame, Header, Listed, MAX_PARCEL_PARTS, Message, Outcome, PART_BYTES, Parcel, Part, Purpose,
-    Replicate, Role, Step, Store, StoreRefusal, Stored, Via,
+    Ask, Dial, Flags, Frame, Header, Listed, MAX_FRAME, MAX_PARCEL_PARTS, Message, Outcome, PART_BYTES, Parcel, Part,
+    Purpose, Replicate, Role, Step, Store, StoreRefusal, Stored, Via,
 };
 use atoll::{Id, Identity};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
@@ -122,7 +122,12 @@ impl Life {
                 if input.ratio(1, 8)? {
                     header.via = Some(Via { to: id(input)?, answer: id(input)? });
                 }
-                Input::Frame { link, frame: Frame { header, message } }
+                let mut frame = Frame { header, message };
+                if frame.encode().len() > MAX_FRAME {
+                    // No link brings it: it stands for a message that came in a parcel, and that is for this node.
+                    frame.header = Header::new(frame.header.kind, src, ME);
+                }
+                Input::Frame { link, frame }
             }
         };
         self.proto.handle(event, self.now);
@@ -151,7 +156,7 @@ impl Life {
             match output {
                 Output::Answer { token, .. } => assert!(self.unanswered.remove(&token), "{token:?} answered twice"),
                 Output::Send { frame, .. } => {
-                    assert!(frame.encode().len() <= atoll::wire::MAX_FRAME, "a frame that is too long");
+                    assert!(frame.encode().len() <= MAX_FRAME, "too long: {:?}", frame.header);
                 }
                 Output::Save { number, record } => {
                     let last = self.to_save.as_mut().expect("there is a disk");
