@@ -19,7 +19,8 @@ use crate::wire::{Flags, Frame, Header, MAX_PARCEL_PARTS, Message, PART_BYTES, P
 /// Parcels that a node sends, and that wait for that, at most. Beyond, the message is dropped.
 const MAX_SENT: usize = 128;
 
-/// Parcels that a node puts together at most, and of those that came over one link. The oldest gives way.
+/// Parcels that a node puts together, or remembers, at most, and of those that came over one link. The oldest that is whole gives way, or
+/// else the oldest.
 const MAX_OPEN: usize = 128;
 const MAX_OPEN_OF_LINK: usize = 32;
 
@@ -107,6 +108,20 @@ struct Open {
     pieces: [Option<Bytes>; MAX_PARCEL_PARTS as usize],
     have: u8,
     since: Time,
+}
+
+impl Open {
+    fn is_whole(&self) -> bool {
+        self.have == all(self.parts)
+    }
+}
+
+/// Makes room among these: one that is whole has been put to use, of the others the sender would not send again what had come.
+fn give_way(open: &mut VecDeque<Open>, among: impl Fn(&Open) -> bool) {
+    let whole = open.iter().position(|open| among(open) && open.is_whole());
+    if let Some(oldest) = whole.or_else(|| open.iter().position(among)) {
+        open.remove(oldest);
+    }
 }
 
 fn all(parts: u8) -> u8 {
@@ -274,12 +289,11 @@ impl Proto {
         let open = &mut self.open_store(now).parcels.open;
         let at = open.iter().position(|open| (open.src, open.number, open.of, open.parts) == (src, number, of, parts));
         let at = at.unwrap_or_else(|| {
-            let of_link = || open.iter().filter(|open| open.link == link).count();
-            if of_link() >= MAX_OPEN_OF_LINK {
-                let oldest = open.iter().position(|open| open.link == link);
-                oldest.and_then(|oldest| open.remove(oldest));
+            let of_link = |open: &Open| open.link == link;
+            if open.iter().filter(|open| of_link(open)).count() >= MAX_OPEN_OF_LINK {
+                give_way(open, of_link);
             } else if open.len() >= MAX_OPEN {
-                open.pop_front();
+                give_way(open, |_| true);
             }
             let pieces = Default::default();
             open.push_back(Open { src, number, of, parts, link, pieces, have: 0, since: now });
@@ -291,7 +305,7 @@ impl Proto {
             parcel.have |= 1 << part;
             parcel.pieces[usize::from(part)] = Some(bytes);
         }
-        let (have, whole) = (parcel.have, parcel.have == all(parts));
+        let (have, whole) = (parcel.have, parcel.is_whole());
         let pieces = (whole && is_new).then(|| std::mem::take(&mut parcel.pieces));
         if whole || part + 1 == parts {
             let message = Message::Parcel(Box::new(Parcel::Have { number, have }));
@@ -331,5 +345,27 @@ impl Proto {
             }
         }
         self.send_waiting_parcels(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parcel(number: u32, have: u8) -> Open {
+        let (src, pieces) = (Id::new(1), Default::default());
+        Open { src, number, of: 39, parts: 2, link: Some(LinkId(number % 2)), pieces, have, since: Time(0) }
+    }
+
+    #[test]
+    fn a_parcel_that_is_whole_gives_way_before_one_that_is_not() {
+        let mut open: VecDeque<Open> = [parcel(1, 0b01), parcel(2, 0b11), parcel(3, 0b11), parcel(4, 0b10)].into();
+        let numbers = |open: &VecDeque<Open>| open.iter().map(|open| open.number).collect::<Vec<u32>>();
+        give_way(&mut open, |open| open.link == Some(LinkId(1)));
+        assert_eq!(numbers(&open), [1, 2, 4]);
+        give_way(&mut open, |_| true);
+        assert_eq!(numbers(&open), [1, 4]);
+        give_way(&mut open, |_| true);
+        assert_eq!(numbers(&open), [4]);
     }
 }
