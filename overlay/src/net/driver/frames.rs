@@ -93,7 +93,7 @@ impl Driver {
             Ok(frame) => {
                 // Whom a neighbour can reach decides about routes.
                 if frame.header.kind == kind::NEIGHBOURS {
-                    self.routes.clear();
+                    self.change_ways();
                 }
                 self.input(Input::Frame { link, frame });
                 self.drain();
@@ -152,6 +152,15 @@ impl Driver {
         }
     }
 
+    /// The links, or what they lead to, are not what they were: every packet is routed anew. That of a session which a full link refused, too:
+    /// of a link that is gone it would wait for room for ever.
+    pub(super) fn change_ways(&mut self) {
+        self.routes.clear();
+        if let Some(port) = &self.port {
+            port.writable();
+        }
+    }
+
     /// Hands a frame to a link. When it is full, a routed frame is dropped, for others fill it too; a peer that does not read
     /// what this node itself tells it, pings among them, loses the link.
     pub(super) fn send(&mut self, link: LinkId, channel: Channel, bytes: BytesMut) {
@@ -173,7 +182,7 @@ impl Driver {
         let Some(open) = self.links.remove(&link) else { return };
         self.count_cause(open.peer.id, cause);
         open.sender.close();
-        self.routes.clear();
+        self.change_ways();
         self.input(Input::LinkDown { link });
     }
 

@@ -28,7 +28,7 @@ impl Driver {
         if let CloseReason::Protocol(breach) = reason {
             self.count_cause(open.peer.id, breach.label());
         }
-        self.routes.clear();
+        self.change_ways();
         self.input(Input::LinkDown { link });
         self.drain();
     }
@@ -62,7 +62,7 @@ impl Driver {
     pub(super) fn on_open(&mut self, link: LinkId, opened: Link, peer: Peer) {
         let sender = opened.forward(LinkKey(u64::from(link.0)), self.inbox_in.clone());
         self.links.insert(link, OpenLink { peer, sender });
-        self.routes.clear();
+        self.change_ways();
         self.input(Input::LinkUp { link, role: peer.role });
     }
 
@@ -144,7 +144,7 @@ impl Driver {
         }
         if let Some(open) = self.links.remove(&link) {
             open.sender.close();
-            self.routes.clear();
+            self.change_ways();
             if self.closed.is_some() {
                 self.leaving.push(open.sender);
             }
