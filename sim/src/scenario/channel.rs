@@ -14,6 +14,7 @@ use rand_pcg::Pcg32;
 
 use super::ring::{Growth, Recipe};
 use super::samples::Samples;
+use super::turnover::{Turnover, go, next_event};
 use super::{Run, Scenario};
 use crate::engine::{Happening, Watch, World};
 use crate::output::{Axis, Figure, Plot, Report, Series, Style};
@@ -43,12 +44,8 @@ pub struct Channel {
     /// The share of nodes that are members of the channel.
     #[arg(long, default_value = "1", value_name = "SHARE", value_parser = values::share)]
     pub(super) members: f64,
-    /// How long a node stays, on average.
-    #[arg(long, default_value = "10min", value_name = "WAIT", value_parser = values::wait)]
-    pub(super) session: Duration,
-    /// The share of departures that is announced; the others are killed.
-    #[arg(long, default_value = "0", value_name = "SHARE", value_parser = values::share)]
-    pub(super) announced: f64,
+    #[command(flatten)]
+    pub(super) turnover: Turnover,
     /// Messages a second, of all publishers together.
     #[arg(long, default_value = "2", value_name = "RATE", value_parser = values::positive)]
     pub(super) rate: f64,
@@ -100,7 +97,7 @@ impl Scenario for Channel {
 
     /// Those who left still stand in the engine's table, and each member keeps the messages of late.
     fn sizes(&self) -> Vec<usize> {
-        let newcomers = |nodes: usize| (self.departures(nodes) * self.duration.as_secs_f64()) as usize;
+        let newcomers = |nodes: usize| self.turnover.newcomers(nodes, self.duration);
         self.nodes.iter().map(|&nodes| 2 * (nodes + newcomers(nodes))).collect()
     }
 
@@ -113,11 +110,6 @@ impl Scenario for Channel {
 }
 
 impl Channel {
-    /// A second.
-    fn departures(&self, nodes: usize) -> f64 {
-        nodes as f64 / self.session.as_secs_f64().max(1e-3)
-    }
-
     fn measure(&self, run: &Run, nodes: usize) -> Result<Option<Measured>> {
         let recipe = Recipe::new(nodes, self.links, self.growth, &self.common);
         let Some(world) = recipe.build_settled(run)? else { return Ok(None) };
@@ -282,7 +274,7 @@ impl<'a> Crowd<'a> {
         let before = self.world.counts().frames;
         let start = self.world.now();
         let end = start.after(self.channel.duration);
-        let departures = self.channel.departures(self.measured.nodes);
+        let departures = self.channel.turnover.rate(self.measured.nodes);
         let mut node_seconds = 0.0;
         let mut look = start;
         let mut next = [departures, departures, self.channel.rate, 1.0].map(|rate| (rate, self.after(rate)));
@@ -427,21 +419,13 @@ impl<'a> Crowd<'a> {
     }
 
     fn depart(&mut self) {
-        // Somebody must stay for the others to join.
-        if self.alive.len() < 3 {
-            return;
-        }
-        let at = self.rng.random_range(0..self.alive.len());
-        let node = self.alive.swap_remove(at);
+        let Some(node) = Turnover::choose(&mut self.alive, &mut self.rng) else { return };
         self.measured.departures += 1;
-        let announced = self.channel.announced > 0.0 && self.rng.random_bool(self.channel.announced);
-        if announced { self.world.leave(node) } else { self.world.kill(node) }
+        go(&mut self.world, node, self.channel.turnover.announced, &mut self.rng);
     }
 
-    /// The next event of a Poisson process with so many a second.
     fn after(&mut self, rate: f64) -> Time {
-        let wait = -libm::log(1.0 - self.rng.random::<f64>()) / rate.max(1e-9);
-        self.world.now().after(Duration::from_secs_f64(wait.min(1e6)))
+        next_event(self.world.now(), rate, &mut self.rng)
     }
 }
 

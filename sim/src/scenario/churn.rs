@@ -15,6 +15,7 @@ use rand_pcg::Pcg32;
 use super::classic::Kind;
 use super::ring::{Growth, Recipe};
 use super::samples::Samples;
+use super::turnover::{MAX_WAIT, NEVER, go, next_event};
 use super::{Run, Scenario};
 use crate::engine::{Happening, Watch, World};
 use crate::output::{Axis, Figure, Plot, Report, Series, Style};
@@ -25,9 +26,6 @@ use crate::theory::{PAPER_CHURN, PaperChurn};
 
 /// Virtual time between two looks at whether the run is to stop.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// The longest time that is drawn, in virtual seconds: a year.
-const MAX_SESSION: f64 = 3.2e7;
 
 /// How long nodes stay, as people write it: `poisson`, or `weibull:0.5` with its shape.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -318,9 +316,6 @@ struct Asked {
     settled: bool,
 }
 
-/// Time that never comes.
-const NEVER: Time = Time(u64::MAX);
-
 impl<'a> Crowd<'a> {
     fn new(mut world: World, churn: &'a Churn, recipe: Recipe<'a>, measured: Measured) -> Self {
         let rate = measured.rate;
@@ -470,8 +465,7 @@ impl<'a> Crowd<'a> {
         let now = self.world.now();
         let open = self.asked.iter_mut().rev().take_while(|asked| now.since(asked.at) < patience);
         open.filter(|asked| asked.from == node).for_each(|asked| asked.settled = true);
-        let announced = self.churn.announced > 0.0 && self.rng.random_bool(self.churn.announced);
-        if announced { self.world.leave(node) } else { self.world.kill(node) }
+        go(&mut self.world, node, self.churn.announced, &mut self.rng);
     }
 
     /// The first member at or after the key.
@@ -487,13 +481,8 @@ impl<'a> Crowd<'a> {
         self.alive.values().nth(at).copied()
     }
 
-    /// The next event of a Poisson process with so many a second.
     fn after(&mut self, rate: f64) -> Time {
-        if rate <= 0.0 {
-            return NEVER;
-        }
-        let wait = -libm::log(1.0 - self.rng.random::<f64>()) / rate;
-        self.world.now().after(Duration::from_secs_f64(wait.min(MAX_SESSION)))
+        next_event(self.world.now(), rate, &mut self.rng)
     }
 
     /// Draws how long a node stays, where sessions have a length: with a mean that keeps the ring's size.
@@ -505,7 +494,7 @@ impl<'a> Crowd<'a> {
         let mean = self.churn.nodes as f64 / self.measured.rate;
         let scale = mean / libm::tgamma(1.0 + 1.0 / shape);
         let stay = scale * libm::pow(-libm::log(1.0 - self.rng.random::<f64>()), 1.0 / shape);
-        let until = self.world.now().after(Duration::from_secs_f64(stay.min(MAX_SESSION)));
+        let until = self.world.now().after(Duration::from_secs_f64(stay.min(MAX_WAIT)));
         self.leaving.insert((until, node));
     }
 }

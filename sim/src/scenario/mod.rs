@@ -18,6 +18,7 @@ mod ring;
 mod samples;
 mod store;
 mod trace;
+mod turnover;
 
 use std::path::PathBuf;
 

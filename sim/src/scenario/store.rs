@@ -9,11 +9,12 @@ use anyhow::{Result, ensure};
 use atoll::proto::{Answer, Input, Time, Token};
 use atoll::record::{CLOCK_SKEW, MAX_TTL, MAX_VALUE, Record, Seconds};
 use atoll::wire::kind;
+use rand::SeedableRng;
 use rand::seq::IndexedRandom;
-use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
 use super::ring::{Growth, Recipe};
+use super::turnover::{Turnover, go, next_event};
 use super::{Run, Scenario};
 use crate::engine::{Fate, Happening, Watch, World};
 use crate::output::{Axis, Figure, Plot, Report, Series, Style};
@@ -52,12 +53,8 @@ pub struct Store {
     /// Bytes of each.
     #[arg(long, default_value = "1024", value_name = "BYTES", value_parser = values::count)]
     pub(super) bytes: usize,
-    /// How long a node stays, on average.
-    #[arg(long, default_value = "10min", value_name = "WAIT", value_parser = values::wait)]
-    pub(super) session: Duration,
-    /// The share of departures that is announced; the others are killed.
-    #[arg(long, default_value = "0", value_name = "SHARE", value_parser = values::share)]
-    pub(super) announced: f64,
+    #[command(flatten)]
+    pub(super) turnover: Turnover,
     /// When all records are read, after they were written. A record ends a day after it was written, so the last look comes a little sooner.
     #[arg(long, default_value = "1h", value_name = "WAIT", value_delimiter = ',', value_parser = values::wait)]
     pub(super) look_at: Vec<Duration>,
@@ -105,7 +102,7 @@ impl Scenario for Store {
 
     /// Those who left still stand in the engine's table.
     fn sizes(&self) -> Vec<usize> {
-        let newcomers = |nodes: usize| (self.departures(nodes) * self.lasts().as_secs_f64()) as usize;
+        let newcomers = |nodes: usize| self.turnover.newcomers(nodes, self.lasts());
         self.nodes.iter().map(|&nodes| nodes + newcomers(nodes) / 4).collect()
     }
 
@@ -120,11 +117,6 @@ impl Scenario for Store {
 type Traffic = Vec<(f64, f64)>;
 
 impl Store {
-    /// A second.
-    fn departures(&self, nodes: usize) -> f64 {
-        nodes as f64 / self.session.as_secs_f64().max(1e-3)
-    }
-
     fn lasts(&self) -> Duration {
         self.look_at.last().copied().unwrap_or_default()
     }
@@ -360,7 +352,7 @@ impl<'a> Crowd<'a> {
         let start = self.world.now();
         self.frames.store(0, Ordering::Relaxed);
         let before = self.copied();
-        let departures = self.store.departures(self.nodes);
+        let departures = self.store.turnover.rate(self.nodes);
         self.next = Some([self.after(departures), self.after(departures)]);
         let (mut noted, mut noted_bytes) = (start, before);
         let latest = MAX_TTL + CLOCK_SKEW - MARGIN;
@@ -424,7 +416,7 @@ impl<'a> Crowd<'a> {
 
     /// Time passes, and nodes come and go.
     fn pass(&mut self, end: Time) {
-        let departures = self.store.departures(self.nodes);
+        let departures = self.store.turnover.rate(self.nodes);
         let soonest = |next: &[Time; 2]| (0..2).map(|what| (next[what], what)).min();
         while let Some((at, what)) = self.next.as_ref().and_then(soonest).filter(|(at, _)| *at < end) {
             self.run_until(at);
@@ -447,23 +439,16 @@ impl<'a> Crowd<'a> {
     }
 
     fn depart(&mut self) {
-        // Somebody must stay for the others to join.
-        if self.alive.len() < 3 {
-            return;
-        }
+        let living = self.alive.len();
+        let Some(node) = Turnover::choose(&mut self.alive, &mut self.rng) else { return };
         let replicas = self.recipe.configs()[0].replicas * self.records.len();
-        self.least += (replicas * self.store.bytes) as f64 / self.alive.len() as f64;
-        let at = self.rng.random_range(0..self.alive.len());
-        let node = self.alive.swap_remove(at);
+        self.least += (replicas * self.store.bytes) as f64 / living as f64;
         self.copied_by_dead += self.world.nodes[node].proto.store_stats().copied_bytes;
         self.departures += 1;
-        let announced = self.store.announced > 0.0 && self.rng.random_bool(self.store.announced);
-        if announced { self.world.leave(node) } else { self.world.kill(node) }
+        go(&mut self.world, node, self.store.turnover.announced, &mut self.rng);
     }
 
-    /// The next event of a Poisson process with so many a second.
     fn after(&mut self, rate: f64) -> Time {
-        let wait = -libm::log(1.0 - self.rng.random::<f64>()) / rate.max(1e-9);
-        self.world.now().after(Duration::from_secs_f64(wait.min(1e6)))
+        next_event(self.world.now(), rate, &mut self.rng)
     }
 }
