@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use atoll::Id;
 use atoll_tests::process::Process;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_test-node");
@@ -78,7 +78,9 @@ impl Processes {
             if wrong.is_empty() {
                 return start.elapsed();
             }
-            assert!(start.elapsed() < limit, "not one ring within {limit:?}: {wrong:#?}");
+            if start.elapsed() >= limit {
+                panic!("not one ring within {limit:?}: {wrong:#?}\n{:#?}", self.ask_all("status").await);
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -125,8 +127,26 @@ impl Processes {
                 failed.insert(own.clone(), answer);
             }
         }
-        assert!(failed.is_empty(), "not all pairs reach each other within {limit:?}: {failed:#?}");
+        if !failed.is_empty() {
+            let seen = self.look_between(&failed).await;
+            panic!("not all pairs reach each other within {limit:?}: {failed:#?}\n{seen:#?}");
+        }
         start.elapsed()
+    }
+
+    /// How those who could not reach each other fare: the ways between them, both there and back, and what each sees.
+    async fn look_between(&mut self, failed: &BTreeMap<String, Value>) -> Vec<Value> {
+        let mut seen = Vec::new();
+        for (from, answer) in failed {
+            for to in answer["failed"].as_object().into_iter().flatten().map(|(to, _)| to) {
+                for (one, other) in [(from, to), (to, from)] {
+                    let node = self.node(one.parse().expect("an id"));
+                    let way = node.ask(&format!("trace {other}")).await;
+                    seen.push(json!({ "from": one, "to": other, "way": way, "status": node.ask("status").await }));
+                }
+            }
+        }
+        seen
     }
 
     /// Two members without a link to each other, each with room for so many more, and the nodes on the way between them.

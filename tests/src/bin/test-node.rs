@@ -47,6 +47,7 @@ const PIECE: usize = 1024;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
+    log();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
@@ -64,6 +65,20 @@ async fn main() -> anyhow::Result<()> {
             node(url, config).await
         }
         _ => bail!("usage: test-node server PORT [FOLDER] | node URL [LINKS FINGERS] | leaf URL"),
+    }
+}
+
+/// Where `RUST_LOG` says what, the program tells on standard error what it does. With `ATOLL_LOGS` that goes into a file of this directory.
+fn log() {
+    let Ok(filter) = std::env::var("RUST_LOG") else { return };
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    match std::env::var_os("ATOLL_LOGS") {
+        Some(directory) => {
+            let path = std::path::Path::new(&directory).join(format!("{}.log", std::process::id()));
+            let file = std::fs::File::create(path).expect("the directory of ATOLL_LOGS can be written");
+            log.with_writer(std::sync::Mutex::new(file)).init();
+        }
+        None => log.with_writer(std::io::stderr).init(),
     }
 }
 
