@@ -64,6 +64,23 @@ fn nobody_is_kept_out_where_links_are_few() {
 }
 
 #[test]
+fn a_crowd_that_starts_at_once_is_soon_one_ring() {
+    for (count, links) in [(24, 6), (40, 6), (60, 8)] {
+        let mut slowest = Duration::ZERO;
+        for seed in 0..20 {
+            let setup = Duration::from_millis(100);
+            let mut world = World::new(seed, Network { link_setup: setup, ..Network::default() });
+            world.audit = true;
+            world.start(count, &Config::with_links(links));
+            let took = world.run_until(40 * S, 50, |world| world.is_ideal());
+            assert!(took.is_some(), "{count} nodes with {links} links each, seed {seed}: {}", world.describe());
+            slowest = slowest.max(took.unwrap_or_default());
+        }
+        println!("{count} nodes with {links} links each: one ring after {slowest:?} at most");
+    }
+}
+
+#[test]
 fn a_third_that_dies_in_a_row_is_soon_got_around_with_few_links() {
     for seed in 0..30 {
         let mut config = Config::with_links(8);

@@ -119,7 +119,9 @@ fn a_value_of_64_kib_is_written_and_read_from_everywhere_though_frames_are_lost(
         for number in 0..10 {
             let record = large(&world, number, MAX_VALUE - usize::from(number) * 7000);
             let at = world.random_node().unwrap();
-            let kept = put(&mut world, at, record.clone()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            // Of the sixty frames that it takes many are lost, again and again: who is told to try again does.
+            let mut tries = (0..if loss < 0.1 { 1 } else { 3 }).map(|_| put(&mut world, at, record.clone()));
+            let kept = tries.find_map(Result::ok).unwrap_or_else(|| panic!("seed {seed}: not kept in several tries"));
             assert!(loss > 0.0 || kept == 6, "seed {seed}: kept by {kept}");
             let at = world.random_node().unwrap();
             assert_eq!(get(&mut world, at, record.key()), Ok(Some(record.clone())), "seed {seed}");

@@ -29,8 +29,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// A link that has been open for so long is not what holds a ring together that is only forming.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// The time that a peer has to answer doubles this often at most.
-const MAX_PATIENCE: u32 = 3;
+/// The time that a peer has to answer doubles this often at most: an attempt holds a place meanwhile.
+const MAX_PATIENCE: u32 = 1;
 
 /// How much a link matters: those that matter least give way first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -54,7 +54,7 @@ impl Proto {
             }
             return true;
         }
-        if self.failed.has(peer) || !self.make_room(purpose, now) {
+        if self.failed.has(peer) || !self.make_room(purpose, false, now) {
             return false;
         }
         let attempt = self.rng.random();
@@ -76,17 +76,26 @@ impl Proto {
         if let Step::Request { role, purpose } = step {
             return self.on_request(from, route, attempt, role, purpose, now);
         }
-        let Some(link) = self.links.to(from).filter(|link| link.attempt == attempt && !link.is_open()) else {
+        let Some(link) = self.links.to(from).filter(|link| link.attempt == attempt) else {
             return self.on_sought(from, route, attempt, step, now);
         };
         let (id, state, purpose) = (link.id, link.state, link.purpose);
-        match step {
-            Step::Refuse { reason: _, alternatives } if state == State::Requested => {
+        match (step, state) {
+            (Step::Refuse { alternatives, .. }, State::Requested) => {
                 self.on_refused(id, from, purpose, &alternatives, now);
             }
-            Step::Describe(description) => self.on_described(id, description, now),
+            (Step::Refuse { .. }, State::Connecting) => self.give_up(id, Verdict::Unknown, now),
+            (Step::Describe(description), State::Requested | State::Connecting) => {
+                self.on_described(id, description, now);
+            }
             _ => {}
         }
+    }
+
+    /// Answers a description for an attempt that this side has given up, so that the other end frees the place at once.
+    pub(super) fn withdraw(&mut self, peer: Id, route: Route, attempt: u32, now: Time) {
+        let step = Step::Refuse { reason: Refusal::Closed, alternatives: Vec::new() };
+        self.send_dial(peer, route, Dial { attempt, step }, now);
     }
 
     /// The other end describes itself; where it was asked for the link, it accepts by that.
@@ -120,7 +129,7 @@ impl Proto {
         }
         let refusal = if self.config.role == Role::Leaf {
             Some(Refusal::Closed)
-        } else if !self.admits(from, purpose, now) || !self.make_room(self.granted(from, purpose), now) {
+        } else if !self.admits(from, purpose, now) || !self.make_room(self.granted(from, purpose, now), true, now) {
             Some(Refusal::Full)
         } else {
             None
@@ -307,9 +316,8 @@ impl Proto {
 
     /// Whether the owner of an arc, or a hop on the way, says that this peer cannot be reached.
     pub(super) fn fail_requests_to(&mut self, peer: Id, now: Time) {
-        let requested =
-            self.links.to(peer).filter(|link| link.state == State::Requested && link.route != Route::Signalling);
-        if let Some(link) = requested.map(|link| link.id) {
+        let unheard = |link: &&Link| !link.is_open() && !link.described && link.route != Route::Signalling;
+        if let Some(link) = self.links.to(peer).filter(unheard).map(|link| link.id) {
             self.dial_failed(link, now);
         }
     }
@@ -359,12 +367,15 @@ impl Proto {
         }
     }
 
-    /// What an accepted link is held for: a peer that believes to be a ring neighbour, and is none, gets a lesser place.
-    fn granted(&self, from: Id, purpose: Purpose) -> Purpose {
-        if purpose == Purpose::Ring && self.phase == Phase::Member && !self.is_near(from) {
-            Purpose::Finger
-        } else {
-            purpose
+    /// What an accepted link is held for: a peer that believes to be a ring neighbour, and is none, gets a lesser place. A newcomer that
+    /// is to be one gets the better place at once, but for a second that comes meanwhile.
+    fn granted(&self, from: Id, purpose: Purpose, now: Time) -> Purpose {
+        match purpose {
+            Purpose::Ring if self.phase == Phase::Member && !self.is_near(from) => Purpose::Finger,
+            Purpose::Join if self.phase == Phase::Member && self.is_near(from) && !self.has_newcomer(now) => {
+                Purpose::Ring
+            }
+            _ => purpose,
         }
     }
 
@@ -374,26 +385,27 @@ impl Proto {
     /// and full, would let nobody in for ever. It needs the place for no more than a moment, to learn where it belongs. A busy
     /// session gets the place of a link that serves nothing.
     fn admits(&self, from: Id, purpose: Purpose, now: Time) -> bool {
-        match self.granted(from, purpose) {
+        match self.granted(from, purpose, now) {
             Purpose::Ring => return true,
             granted @ (Purpose::Join | Purpose::Direct) if self.links.is_full() => {
-                return self.least_for(granted, now).is_some();
+                return self.least_for(granted, true, now).is_some();
             }
             _ => {}
         }
         self.room() > 0
     }
 
-    /// Makes sure that a place is free, if need be by closing a link that matters less.
-    pub(super) fn make_room(&mut self, purpose: Purpose, now: Time) -> bool {
+    /// Makes sure that a place is free, if need be by closing a link that matters less: for a peer that asked, or for what this node is
+    /// about to ask.
+    pub(super) fn make_room(&mut self, purpose: Purpose, asked: bool, now: Time) -> bool {
         if !self.links.is_full() {
             return true;
         }
-        let Some(least) = self.least_for(purpose, now) else { return false };
+        let Some(least) = self.least_for(purpose, asked, now) else { return false };
         let victims: Vec<LinkId> = self
             .links
             .iter()
-            .filter(|link| self.gives_way(link, purpose, now) && self.worth(link, now) == least)
+            .filter(|link| self.gives_way(link, purpose, asked, now) && self.worth(link, now) == least)
             .map(|link| link.id)
             .collect();
         // Links that no channel's tree needs come first.
@@ -410,22 +422,26 @@ impl Proto {
     }
 
     /// How much the links matter that give way to this purpose before all others, if there are any.
-    fn least_for(&self, purpose: Purpose, now: Time) -> Option<Worth> {
+    fn least_for(&self, purpose: Purpose, asked: bool, now: Time) -> Option<Worth> {
         let below = match purpose {
             Purpose::Ring => Worth::Ring,
             // A second newcomer waits for the first.
-            Purpose::Join if self.links.iter().any(|link| is_newcomers(link, now)) => return None,
+            Purpose::Join if self.has_newcomer(now) => return None,
             Purpose::Join => Worth::Direct,
             _ => Worth::Finger,
         };
-        let candidates = self.links.iter().filter(|link| self.gives_way(link, purpose, now));
+        let candidates = self.links.iter().filter(|link| self.gives_way(link, purpose, asked, now));
         candidates.map(|link| self.worth(link, now)).min().filter(|&least| least < below)
     }
 
-    /// Whether a link may be closed at all for this purpose. Newcomers close none of the young ones: while many nodes start at once,
+    /// Whether a link may be closed at all for this purpose. What this node has asked for to keep its place gives way to peers that ask, who
+    /// are sure to want the link, but not to what it asks for next: who knows of many would ask all and wait for none. Newcomers close none of the young ones: while many nodes start at once,
     /// any of them may be all that joins a part of the ring to the rest. And the last one that gives signs of life stays: the others may
     /// be dead and not missed yet.
-    fn gives_way(&self, link: &Link, purpose: Purpose, now: Time) -> bool {
+    fn gives_way(&self, link: &Link, purpose: Purpose, asked: bool, now: Time) -> bool {
+        if !asked && link.state == State::Requested && link.purpose == Purpose::Ring {
+            return false;
+        }
         let lively = |link: &Link| link.member && now.since(link.time) <= self.config.heartbeat_every * 3 / 2;
         let mut others = self.links.open().filter(|other| other.id != link.id);
         let is_last = link.is_open() && lively(link) && !self.config.heartbeat_every.is_zero() && !others.any(lively);
@@ -434,11 +450,8 @@ impl Proto {
 
     fn worth(&self, link: &Link, now: Time) -> Worth {
         let young = now.since(link.since) < GRACE;
-        // What a node that joins needs is its successor: where few places are left, it takes no other's.
-        let belongs = link.member || self.is_own_arc(link.peer);
         match link.purpose {
-            _ if link.is_open() && belongs && self.is_near(link.peer) && link.role == Role::Member => Worth::Ring,
-            Purpose::Ring if young && belongs && !link.member => Worth::Ring,
+            _ if link.role == Role::Member && self.serves_ring(link, young) => Worth::Ring,
             Purpose::Join if young && !link.member => Worth::Leaf,
             Purpose::Ring | Purpose::Join if self.fingers.has(link.peer) => Worth::Finger,
             Purpose::Ring | Purpose::Join => Worth::Spare,
@@ -446,6 +459,27 @@ impl Proto {
             Purpose::Direct => Worth::Direct,
             Purpose::Leaf => Worth::Leaf,
         }
+    }
+
+    /// Whether the ring needs a link, or may soon. Where the peer is no member yet, or has not said so, a link counts while it is young: one
+    /// that this node asked for, once the peer has agreed; and a newcomer's whose successor this node is, for that is the one link that a
+    /// newcomer needs. Of those no more on either side than of members.
+    fn serves_ring(&self, link: &Link, young: bool) -> bool {
+        if link.member {
+            return self.is_near(link.peer);
+        }
+        let agreed = link.dialled && link.state != State::Requested;
+        let needed = !link.dialled && self.is_own_arc(link.peer);
+        let meant = link.is_open() || link.purpose == Purpose::Ring;
+        let stranger = |other: &&Link| other.is_open() && other.role == Role::Member && !other.member;
+        let strangers = self.links.iter().filter(stranger);
+        young && meant && (agreed || needed) && self.is_near(link.peer) && self.is_near_among(link.peer, strangers)
+    }
+
+    /// Whether a newcomer has a link to learn its place by.
+    fn has_newcomer(&self, now: Time) -> bool {
+        let newcomers = |link: &Link| link.purpose == Purpose::Join && !link.dialled && !link.member;
+        self.links.iter().any(|link| newcomers(link) && now.since(link.since) < GRACE)
     }
 
     /// Whether this node is the successor of whoever stands there, as far as it knows.
@@ -475,7 +509,5 @@ impl Proto {
     }
 }
 
-/// Whether a newcomer has this link to learn its place by.
-fn is_newcomers(link: &Link, now: Time) -> bool {
-    link.purpose == Purpose::Join && !link.dialled && !link.member && now.since(link.since) < GRACE
-}
+#[cfg(test)]
+mod tests;

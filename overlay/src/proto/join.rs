@@ -20,13 +20,13 @@ use crate::wire::{Flags, Message, Purpose, RingView, Role};
 const LEAF_LINKS: usize = 2;
 
 /// The wait before the next try to join doubles this often at most.
-const MAX_DOUBLINGS: u32 = 4;
+const MAX_DOUBLINGS: u32 = 2;
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Joining {
     /// The place on the ring is known: the successor list is copied.
     pub(super) placed: bool,
-    /// The ring has had the time to learn of this member: until then it is answered through its neighbour, as when it joined.
+    /// A member has said that it counts this one as its successor.
     pub(super) introduced: bool,
     tries: u32,
 }
@@ -120,7 +120,11 @@ impl Proto {
                 self.timers.set(Timer::Join, now.after(self.config.join_retry));
                 self.event(Event::Joined);
             }
-            (Phase::Joining, Role::Member) if !self.joining.placed => self.find_place(None, now),
+            (Phase::Joining, Role::Member) if !self.joining.placed => {
+                self.joining.tries = 0;
+                self.set_join_timer(now);
+                self.find_place(None, now);
+            }
             (Phase::Member, _) if purpose == Purpose::Join && dialled => self.find_place(Some(link), now),
             _ => {}
         }
@@ -215,7 +219,7 @@ impl Proto {
         if self.phase == Phase::Joining {
             self.ring.replace(Vec::new(), Vec::new());
         }
-        self.joining = Joining { introduced: alone, ..Joining::default() };
+        self.joining = Joining::default();
         self.begin_joining(now);
     }
 

@@ -269,7 +269,7 @@ impl Proto {
             None => self.first_hop(&mut header, &tried),
         };
         if let Hop::Forward(link) = hop {
-            if header.via.is_none() && !tried.is_empty() {
+            if over.is_none() && !tried.is_empty() {
                 // The answer takes another way, too: the last one may have been lost on its way back.
                 header.via = self.links.get(link).map(|link| Via { to: key, answer: link.peer });
             }
@@ -357,9 +357,9 @@ impl Proto {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::testing::outputs;
+    use crate::proto::testing::{hears, outputs};
     use crate::proto::{Config, Input};
-    use crate::wire::{Dial, Neighbours, Purpose, Role, Step, kind};
+    use crate::wire::{Dial, Neighbours, Purpose, RingView, Role, Step, kind};
 
     /// A member of a ring with open links to these others.
     fn member_among(others: &[Id]) -> Proto {
@@ -412,7 +412,11 @@ mod tests {
     fn every_try_of_a_lookup_takes_another_first_hop_there_and_back() {
         let neighbours: Vec<Id> = (2..10).map(|hundred| Id::new(hundred * 100)).collect();
         let mut proto = member_among(&neighbours);
-        // By then the ring knows the newcomer, and answers need no way of their own.
+        // The ring leads to it, so that answers need no way of their own.
+        let before = proto.peers().find(|peer| peer.id == Id::new(900)).expect("a neighbour").link;
+        let successors = [proto.id()].into_iter().chain(neighbours[..7].iter().copied()).collect();
+        let view = RingView { member: true, predecessors: [].into(), successors };
+        hears(&mut proto, before, Id::new(900), Message::Ring(view.into()));
         let now = Time(3_000_000);
         proto.handle_timeout(now);
         outputs(&mut proto);

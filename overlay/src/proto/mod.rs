@@ -385,10 +385,16 @@ impl Proto {
     }
 
     fn header(&self, kind: u8, dst: Id, via: Option<Id>, flags: Flags) -> Header {
-        let answer = if self.phase == Phase::Member && self.joining.introduced { None } else { self.attachment() };
+        let answer = if self.is_found() { None } else { self.attachment() };
         let via = (via.is_some() || answer.is_some())
             .then(|| Via { to: via.unwrap_or(dst), answer: answer.unwrap_or(self.me) });
         Header { flags, via, ..Header::new(kind, self.me, dst) }
+    }
+
+    /// Whether the ring leads to this member, for it has a link to the one before it. Any other is answered through a neighbour.
+    fn is_found(&self) -> bool {
+        let before = self.ring.predecessor().is_some_and(|before| self.links.is_open_to(before));
+        self.phase == Phase::Member && self.joining.introduced && before
     }
 
     /// The member through which others answer a node that is not one.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use rand::seq::IteratorRandom;
 
 use super::failed::Verdict;
-use super::links::{LinkId, Route};
+use super::links::{Link, LinkId, Route};
 use super::timer::{Time, Timer};
 use super::{Event, Output, Phase, Proto};
 use crate::id::Id;
@@ -181,6 +181,7 @@ impl Proto {
             }
         }
         self.forget_the_lost(peer, view, now);
+        self.joining.introduced |= view.successors.first() == Some(&self.me);
         let (predecessors, successors) = (self.rectified(peer, view), self.stabilized(peer, view));
         if predecessors.is_some() || successors.is_some() {
             let predecessors = predecessors.unwrap_or_else(|| self.ring.predecessors.to_vec());
@@ -343,6 +344,7 @@ impl Proto {
             self.ring.unsettle();
             return self.ring.remove_successor(peer);
         }
+        self.joining.introduced &= self.ring.predecessor() != Some(peer);
         self.ring.remove(peer);
         self.ring.unsettle();
     }
@@ -370,8 +372,8 @@ impl Proto {
         for clockwise in [true, false] {
             for (place, id) in self.nearest(clockwise, &hints).into_iter().enumerate() {
                 let through = hints.iter().find(|&&(hint, _)| hint == id).and_then(|&(_, through)| through);
-                // With no living successor left, the ring may have come apart: only the server leads to the other part then.
-                let apart = clockwise && self.failed.is_lost(id) && self.live_successor().is_none();
+                // With no neighbour left on a side, the ring may have come apart there: only the server leads to the other part then.
+                let apart = self.failed.is_lost(id) && !self.has_link_on(clockwise);
                 let by_id = if apart { Route::Signalling } else { Route::Ring(None) };
                 let route = through.map_or(by_id, Route::Through);
                 self.want(id, Purpose::Ring, route, now);
@@ -386,6 +388,15 @@ impl Proto {
                     self.send_on(link, Message::AskRing);
                 }
             }
+        }
+    }
+
+    fn has_link_on(&self, clockwise: bool) -> bool {
+        let predecessors = &self.ring.predecessors;
+        if clockwise {
+            self.live_successor().is_some()
+        } else {
+            predecessors.iter().any(|&id| self.links.is_open_to(id))
         }
     }
 
@@ -449,10 +460,14 @@ impl Proto {
         if self.ring.close_to_home().any(|id| id == peer) {
             return true;
         }
+        self.is_near_among(peer, self.links.members())
+    }
+
+    /// Whether fewer than [`NEAR`] of these links lead to nodes that stand nearer on one side.
+    pub(super) fn is_near_among<'a>(&self, peer: Id, links: impl Iterator<Item = &'a Link> + Clone) -> bool {
         [true, false].into_iter().any(|clockwise| {
             let distance = |id: Id| if clockwise { self.me.clockwise_to(id) } else { id.clockwise_to(self.me) };
-            let nearer = self.links.members().filter(|link| distance(link.peer) < distance(peer)).count();
-            nearer < NEAR
+            links.clone().filter(|link| distance(link.peer) < distance(peer)).count() < NEAR
         })
     }
 
@@ -460,8 +475,6 @@ impl Proto {
         if self.phase != Phase::Member {
             return;
         }
-        // One that has lost the links to its place is not found there: it is answered through a neighbour, as when it joined.
-        self.joining.introduced = self.live_successor().is_some() || self.ring.successors.is_empty();
         let every = self.jittered(self.config.stabilize_every);
         self.timers.set(Timer::Stabilize, now.after(every));
         if let Some(link) = self.live_successor().and_then(|peer| self.links.open_to(peer)).map(|link| link.id) {

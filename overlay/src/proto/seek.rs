@@ -96,16 +96,18 @@ impl Proto {
         if !matches!(step, Step::Describe(_) | Step::Refuse { .. }) {
             return;
         }
-        let Some(index) = self.lookups.take_seek(attempt) else { return };
-        self.stats.dials += 1;
-        match step {
-            Step::Refuse { alternatives, .. } => {
+        let sought = self.lookups.take_seek(attempt);
+        self.stats.dials += u64::from(sought.is_some());
+        match (step, sought) {
+            (Step::Refuse { alternatives, .. }, Some(_)) => {
                 self.stats.dials_failed += 1;
                 let _ = alternatives.iter().any(|&other| self.finger_alternative(other, now));
             }
-            Step::Describe(offer) => {
-                if let Some(link) = self.take_finger(index, from, route, attempt, now) {
-                    self.on_described(link, offer, now);
+            (Step::Describe(offer), sought) => {
+                let link = sought.and_then(|index| self.take_finger(index, from, route, attempt, now));
+                match link {
+                    Some(link) => self.on_described(link, offer, now),
+                    None => self.withdraw(from, route, attempt, now),
                 }
             }
             _ => {}
@@ -119,7 +121,7 @@ impl Proto {
             return None;
         }
         self.give_up_finger(index, now);
-        if !self.make_room(Purpose::Finger, now) {
+        if !self.make_room(Purpose::Finger, false, now) {
             return None;
         }
         self.set_finger(index, peer);
@@ -226,13 +228,14 @@ mod tests {
         let mut proto = member_among(&[(200, 0, &[])]);
         let before = proto.links_in_use();
         let over = proto.peers().next().expect("a neighbour").link;
-        for step in [
-            Step::Describe("an offer".to_owned()),
-            Step::Refuse { reason: Refusal::Full, alternatives: vec![Id::new(7)] },
-        ] {
-            hears(&mut proto, over, SEEKER, Message::Dial(Dial { attempt: ATTEMPT, step }));
-        }
-        assert_eq!(proto.links_in_use(), before);
+        let refuse = Step::Refuse { reason: Refusal::Full, alternatives: vec![Id::new(7)] };
+        hears(&mut proto, over, SEEKER, Message::Dial(Dial { attempt: ATTEMPT, step: refuse }));
         assert_eq!(outputs(&mut proto), []);
+        let offer = Step::Describe("an offer".to_owned());
+        hears(&mut proto, over, SEEKER, Message::Dial(Dial { attempt: ATTEMPT, step: offer }));
+        assert_eq!(proto.links_in_use(), before);
+        let answers = outputs(&mut proto);
+        let refuses = |output: &Output| matches!(output, Output::Send { frame: Frame { message: Message::Dial(dial), .. }, .. } if matches!(dial.step, Step::Refuse { .. }));
+        assert!(answers.len() == 1 && refuses(&answers[0]), "{answers:?}");
     }
 }

@@ -253,7 +253,7 @@ pub enum Refusal {
     Full,
     /// There is one already; if it is dead this side will notice within a second. Ask again then.
     Linked,
-    /// The node is leaving, or is itself a leaf.
+    /// The node is a leaf, or has given the attempt up.
     Closed,
 }
 
