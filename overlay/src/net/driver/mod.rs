@@ -8,6 +8,8 @@ mod carrier;
 mod frames;
 mod outputs;
 mod setup;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -151,8 +151,10 @@ impl Driver {
         }
     }
 
+    /// The ring does not lead to the peer, or no longer by the way that was known.
     pub(super) fn on_unreachable(&mut self, peer: Id, nobody: bool) {
         self.routes.forget(peer);
+        self.vias.remove(&peer);
         if let Some(port) = &self.port {
             port.fail(peer, if nobody { Unreachable::NoSuchPeer } else { Unreachable::NoRoute });
         }
