@@ -52,7 +52,7 @@ pub(super) struct Fingers {
     /// The estimate of the ring's size that the arcs were laid for.
     size: f64,
     /// The row to fill next.
-    next: usize,
+    next: u32,
     /// Times that an empty row was tried since a finger was last won or lost: where all are full, there is no hurry.
     tries: u32,
     /// Requests to refresh a row that wait for their link to open.
@@ -180,11 +180,11 @@ impl Proto {
 
     fn fill_next_arc(&mut self, now: Time) {
         let count = self.fingers.arcs.len();
-        let next = self.fingers.next;
+        let next = self.fingers.next as usize;
         let Some(index) = (0..count).map(|i| (next + i) % count).find(|&i| self.fingers.arcs[i].peer.is_none()) else {
             return;
         };
-        self.fingers.next = index + 1;
+        self.fingers.next = index as u32 + 1;
         // Close by, the neighbours on the ring are all there is.
         let arc = &self.fingers.arcs[index];
         let neighbour = self

@@ -20,7 +20,7 @@ use crate::wire::{Flags, Message, Purpose, RingView, Role};
 const LEAF_LINKS: usize = 2;
 
 /// The wait before the next try to join doubles this often at most.
-const MAX_DOUBLINGS: u32 = 2;
+const MAX_DOUBLINGS: u8 = 2;
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Joining {
@@ -28,7 +28,7 @@ pub(super) struct Joining {
     pub(super) placed: bool,
     /// A member has said that it counts this one as its successor.
     pub(super) introduced: bool,
-    tries: u32,
+    tries: u8,
 }
 
 impl Proto {

@@ -133,24 +133,26 @@ const NOBODY: Id = Id::MAX;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Links {
     places: Vec<Option<Link>>,
-    /// By place: to whom the link leads. Who is looked for is sought here, in a line or two of the cache, and not through all the links.
-    peers: Vec<Id>,
+    /// By place, as far as there is room for: to whom the link leads. Who is looked for is sought here, in a line or two of the cache, and
+    /// not through all the links.
+    peers: Box<[Id]>,
     /// Sorted.
     reach: Vec<Reach>,
-    /// The number of entries before this node's own id.
-    home: usize,
     me: Reach,
+    /// The number of entries before this node's own id.
+    home: u32,
     /// Places that are taken.
-    taken: usize,
-    max: usize,
+    taken: u16,
+    max: u16,
     /// Links so far, modulo 2^16.
     count: u16,
 }
 
 impl Links {
     pub(super) fn new(me: Id, max: usize) -> Self {
-        let (places, peers, reach) = (Vec::new(), Vec::new(), Vec::new());
-        Links { places, peers, reach, home: 0, me: Reach::new(me, 0), taken: 0, max, count: 0 }
+        let max = u16::try_from(max).unwrap_or(u16::MAX);
+        let (places, peers, reach) = (Vec::new(), Box::default(), Vec::new());
+        Links { places, peers, reach, me: Reach::new(me, 0), home: 0, taken: 0, max, count: 0 }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Link> + Clone {
@@ -171,15 +173,15 @@ impl Links {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.taken
+        usize::from(self.taken)
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.len() >= self.max
+        self.taken >= self.max
     }
 
     pub(super) fn max(&self) -> usize {
-        self.max
+        usize::from(self.max)
     }
 
     pub(super) fn at(&self, place: usize) -> Option<&Link> {
@@ -205,7 +207,7 @@ impl Links {
 
     fn place_to(&self, peer: Id) -> Option<usize> {
         let found = self.peers.iter().enumerate().filter(|&(_, &id)| id == peer);
-        found.map(|(place, _)| place).find(|&place| self.places[place].is_some())
+        found.map(|(place, _)| place).find(|&place| self.at(place).is_some())
     }
 
     pub(super) fn open_to(&self, peer: Id) -> Option<&Link> {
@@ -231,12 +233,12 @@ impl Links {
     pub(super) fn insert(&mut self, link: impl FnOnce(LinkId) -> Link) -> LinkId {
         debug_assert!(!self.is_full(), "room was made before a place is taken");
         let place = self.places.iter().position(Option::is_none).unwrap_or_else(|| {
-            if self.places.len() == self.places.capacity() {
+            if self.places.len() == self.peers.len() {
                 self.places.reserve_exact(GROWTH);
-                self.peers.reserve_exact(GROWTH);
+                let free = std::iter::repeat_n(NOBODY, GROWTH);
+                self.peers = self.peers.iter().copied().chain(free).collect();
             }
             self.places.push(None);
-            self.peers.push(NOBODY);
             self.places.len() - 1
         });
         let id = LinkId::new(self.count, place as u16);
@@ -286,11 +288,15 @@ impl Links {
         self.insert_reach(&new[..count]);
     }
 
+    pub(super) fn home(&self) -> usize {
+        self.home as usize
+    }
+
     fn retain_reach(&mut self, mut stays: impl FnMut(Reach) -> bool) {
         let (mut home, me) = (self.home, self.me);
         self.reach.retain(|&reach| {
             let stays = stays(reach);
-            home -= usize::from(!stays && reach < me);
+            home -= u32::from(!stays && reach < me);
             stays
         });
         self.home = home;
@@ -298,7 +304,7 @@ impl Links {
 
     /// Merges in what is sorted, from the back.
     fn insert_reach(&mut self, new: &[Reach]) {
-        self.home += new.partition_point(|&reach| reach < self.me);
+        self.home += new.partition_point(|&reach| reach < self.me) as u32;
         let (mut read, count) = (self.reach.len(), new.len());
         // A table of about the exact size, for it is most of what a node remembers.
         if self.reach.capacity() < read + count {
@@ -319,7 +325,7 @@ impl Links {
 
     /// The ids of members that can be reached in one step or two, from this node clockwise or counter-clockwise, each once.
     pub(super) fn reachable(&self, clockwise: bool) -> impl Iterator<Item = Id> {
-        let (before, after) = self.reach.split_at(self.home);
+        let (before, after) = self.reach.split_at(self.home());
         let (mut up, mut down) = (after.iter().chain(before), before.iter().rev().chain(after.iter().rev()));
         let mut last = None;
         std::iter::from_fn(move || if clockwise { up.next() } else { down.next() })
@@ -372,11 +378,6 @@ impl Links {
         &self.reach
     }
 
-    #[cfg(feature = "prefetch")]
-    pub(super) fn home(&self) -> usize {
-        self.home
-    }
-
     /// The part of the table that an entry for this id would stand in: what [`Links::reach_from`] looks through once it has looked at
     /// an entry of each.
     #[cfg(feature = "prefetch")]
@@ -402,7 +403,7 @@ impl Links {
 
     /// Bytes on the heap.
     pub(super) fn memory(&self) -> usize {
-        let places = self.places.capacity() * size_of::<Option<Link>>() + self.peers.capacity() * size_of::<Id>();
+        let places = self.places.capacity() * size_of::<Option<Link>>() + self.peers.len() * size_of::<Id>();
         places + self.reach.capacity() * size_of::<Reach>()
     }
 
@@ -474,7 +475,7 @@ mod tests {
                 }
                 reach.sort_unstable();
                 assert_eq!(links.reach, reach, "seed {seed}");
-                assert_eq!(links.home, links.reach_from(ME), "seed {seed}");
+                assert_eq!(links.home(), links.reach_from(ME), "seed {seed}");
                 assert_eq!(links.len(), led_to.len());
                 assert_eq!(links.to(Id::MAX).is_some(), links.iter().any(|link| link.peer == Id::MAX), "seed {seed}");
             }
