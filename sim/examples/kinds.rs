@@ -9,6 +9,7 @@ use std::time::Duration;
 use atoll::proto::Config;
 use atoll::wire::{Message, Step};
 use sim::engine::{Fate, Network, World};
+use sim::settings::groups::relax;
 
 /// The ring doubles in so many seconds, and then has so many to settle.
 const DOUBLING: f64 = 10.0;
@@ -17,17 +18,8 @@ const SETTLE: Duration = Duration::from_secs(60);
 fn main() {
     let mut arguments = std::env::args().skip(1).map(|text| text.parse::<usize>().expect("a number"));
     let (nodes, links) = (arguments.next().unwrap_or(10_000), arguments.next().unwrap_or(16));
-    let s = Duration::from_secs;
     let mut config = Config::with_links(links);
-    config.stabilize_every = s(30);
-    config.check_every = s(60);
-    config.gossip_delay = s(10);
-    config.heartbeat_every = Duration::ZERO;
-    config.request_timeout = s(10);
-    config.connect_timeout = s(20);
-    config.lookup_timeout = s(5);
-    config.join_retry = s(8);
-    config.finger_every = s(10);
+    relax(&mut config);
     let kinds: Arc<Mutex<BTreeMap<&'static str, u64>>> = Arc::default();
     let counted = Arc::clone(&kinds);
     let mut world = World::new(1, Network::default());
@@ -55,7 +47,7 @@ fn main() {
     let config = Arc::new(config);
     for count in 0..nodes {
         if count > 0 {
-            start = start.after(s(1).mul_f64(DOUBLING / std::f64::consts::LN_2 / count as f64));
+            start = start.after(Duration::from_secs_f64(DOUBLING / std::f64::consts::LN_2 / count as f64));
             while world.step_until(start) {}
         }
         let id = atoll::Id::random(world.rng());

@@ -253,8 +253,8 @@ impl Protocol {
     }
 }
 
-/// Waits for large rings. Links must notice by themselves that their other end is dead.
-fn relax(config: &mut Config) {
+/// Sets the waits for large rings: links must notice by themselves that their other end is dead.
+pub fn relax(config: &mut Config) {
     let s = Duration::from_secs;
     config.stabilize_every = s(30);
     config.check_every = s(60);
