@@ -137,7 +137,8 @@ impl Proto {
         if !missing && !self.lookups.seeks_finger() {
             self.better_a_finger(now);
         }
-        let soonest = self.config.finger_every / 8;
+        // Who has many to fill is as soon done as who has few.
+        let soonest = self.config.finger_every / (self.config.fingers as u32 / 2).max(8);
         let wait =
             if missing { soonest * (1 << self.fingers.tries.min(MAX_DOUBLINGS)) } else { self.config.finger_every * 4 };
         self.fingers.tries += 1;

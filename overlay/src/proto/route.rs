@@ -169,8 +169,9 @@ impl Proto {
                 header.flags = header.flags.with(Flags::LAST);
                 predecessor.and_then(step_to).or(Some(here))
             }
-            // The node before says that this one owns the target; a predecessor that is nearer may not have told it yet.
-            (false, false) if last && predecessor.is_none() => Some(here),
+            // The node before says that this one owns the target; a predecessor that is nearer may not have told it yet. Where the nodes
+            // before it have died, that of a key is so; but who is sought may live among them, and be reached from the other side.
+            (false, false) if last && predecessor.is_none() && !exact => Some(here),
             (false, false) if last => predecessor
                 .filter(|&nearer| target.is_in_arc(nearer, self.me) || nearer.is_between(target, self.me))
                 .and_then(step_to),
@@ -236,4 +237,30 @@ impl Proto {
 /// Whether frames of others may be sent over this link.
 fn may_forward(link: &Link) -> bool {
     link.is_open() && link.member && link.role == Role::Member
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{NOW, hears, linked, member};
+    use super::*;
+    use crate::wire::{Message, Neighbours, kind};
+
+    #[test]
+    fn who_has_lost_its_predecessors_owns_their_keys_but_does_not_say_that_they_are_nobody() {
+        let mut proto = member(100, 16);
+        let [from, other] = [200, 300].map(|peer| {
+            let link = linked(&mut proto, Id::new(peer));
+            hears(
+                &mut proto,
+                link,
+                Id::new(peer),
+                Message::Neighbours(Neighbours { member: true, room: 0, ids: [].into() }),
+            );
+            link
+        });
+        let frame = |flags: Flags| Header { flags, ..Header::new(kind::DATAGRAM, Id::new(200), Id::new(90)) };
+        let last = Flags::default().with(Flags::LAST);
+        assert_eq!(proto.route(&mut frame(last.with(Flags::KEY)), Some(from), NOW), Hop::Deliver);
+        assert_eq!(proto.route(&mut frame(last), Some(from), NOW), Hop::Forward(other));
+    }
 }
