@@ -1,6 +1,6 @@
 // Measures tabs: `node measure.mjs SIGNALLING [chrome|firefox]`. A line of JSON for each figure.
 
-import { endAll, eventually, join, launch, serve, tab } from './support.mjs';
+import { endAll, eventually, join, launch, measuring, serve } from './support.mjs';
 
 const [signalling, kind = 'chrome'] = process.argv.slice(2);
 /** Ours and the plain data channel take turns, so that what else the machine does meets both. */
@@ -27,17 +27,10 @@ async function plain(here, there, options) {
   await here.evaluate((answer) => rawAccept(answer), answer);
 }
 
-async function open(browser, url) {
-  const page = await tab(browser, url);
-  await page.addScriptTag({ url: '/measure.js', type: 'module' });
-  await page.waitForFunction(() => globalThis.joinAndLeave !== undefined);
-  return page;
-}
-
 async function main() {
   const url = await serve({ isolated: true });
   const browser = await launch(kind);
-  const [here, there] = [await open(browser, url), await open(browser, url)];
+  const [here, there] = [await measuring(browser, url), await measuring(browser, url)];
   const ids = [await join(here, signalling), await join(there, signalling)];
   await eventually(5000, () => here.evaluate((peer) => (node.peers.includes(peer) ? undefined : 'no link'), ids[1]));
 
@@ -72,7 +65,7 @@ async function main() {
 
   const pages = [here, there];
   while (pages.length < RING) {
-    const page = await open(browser, url);
+    const page = await measuring(browser, url);
     ids.push(await join(page, signalling));
     pages.push(page);
   }
@@ -81,7 +74,7 @@ async function main() {
   say({ name: `${kind}: 64 B there and back in a ring of ${RING} tabs, p50`, value: percentile(rounds, 0.5), unit: 'ms', p99: percentile(rounds, 0.99) });
   for (const page of pages.splice(2)) await page.close();
 
-  const one = await open(browser, url);
+  const one = await measuring(browser, url);
   const visits = await one.evaluate((signalling, joins) => joinAndLeave(signalling, joins), signalling, JOINS);
   const [settled, last] = [visits[Math.floor(JOINS / 5)], visits.at(-1)];
   say({ name: `${kind}: memory of the module after ${JOINS} joins and leaves`, value: last.bytes / 2 ** 20, unit: 'MiB' });

@@ -129,13 +129,41 @@ export async function serve({ isolated = false } = {}) {
 /** A browser, `chrome` or `firefox`; `throttled`, one that slows down the tabs that are not in front, as for people. */
 export async function launch(kind, { throttled = false } = {}) {
   const settings = { ...SETTINGS[kind] };
-  if (throttled) {
+  // Firefox is not told to keep them awake.
+  if (throttled && kind === 'chrome') {
     settings.args = settings.args.filter((argument) => !AWAKE.includes(argument));
     settings.ignoreDefaultArgs = AWAKE;
   }
   const browser = await puppeteer.launch({ browser: kind, executablePath: PROGRAMS[kind], headless: true, ...settings });
   started.push(() => browser.close());
   return browser;
+}
+
+/** The numbers of all processes that a process has started, and those have. Linux only. */
+function descendants(parent) {
+  const of = (thread) => fs.readFileSync(`/proc/${parent}/task/${thread}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+  const children = fs.readdirSync(`/proc/${parent}/task`).flatMap(of);
+  return children.flatMap((child) => [child, ...descendants(child)]);
+}
+
+/** The processes that Firefox runs pages in. */
+function processesOfPages(browser) {
+  const isOne = (process) => fs.readFileSync(`/proc/${process}/cmdline`, 'utf8').includes(' -isForBrowser ');
+  return descendants(browser.process().pid).filter(isOne);
+}
+
+/** Freezes a tab, as browsers do with those that were hidden for long; gives what wakes it. */
+export async function freeze(browser, kind, page) {
+  if (kind === 'chrome') {
+    const session = await page.createCDPSession();
+    await session.send('Page.setWebLifecycleState', { state: 'frozen' });
+    return () => session.send('Page.setWebLifecycleState', { state: 'active' });
+  }
+  // Firefox cannot be asked to, so the pages' processes are stopped. It must have no other tab that is needed meanwhile.
+  const stopped = processesOfPages(browser);
+  assert(stopped.length > 0, 'no process of a page');
+  stopped.forEach((one) => process.kill(one, 'SIGSTOP'));
+  return () => stopped.forEach((one) => process.kill(one, 'SIGCONT'));
 }
 
 /** A tab with the module loaded; what it says on its console is said here. */
@@ -146,6 +174,14 @@ export async function tab(browser, url, said = []) {
   page.on('pageerror', (error) => said.push(`error: ${error.stack ?? error}`));
   await page.goto(`${url}/page.html`);
   await page.waitForFunction(() => globalThis.ready !== undefined);
+  return page;
+}
+
+/** A tab with what the measurements run in it. */
+export async function measuring(browser, url) {
+  const page = await tab(browser, url);
+  await page.addScriptTag({ url: '/measure.js', type: 'module' });
+  await page.waitForFunction(() => globalThis.joinAndLeave !== undefined);
   return page;
 }
 

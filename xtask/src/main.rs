@@ -32,6 +32,9 @@ enum Task {
         /// Leaves out `wasm-opt`, for a quick look. What comes out is too large to ship.
         #[arg(long)]
         quick: bool,
+        /// Keeps the names of functions, for profilers. What comes out is too large to ship.
+        #[arg(long)]
+        names: bool,
     },
     /// Puts the page of the signalling server together anew, in `browser/dist`, with the node that is built.
     Page,
@@ -40,19 +43,19 @@ enum Task {
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     match Arguments::parse().task {
-        Task::Web { quick } => web(root, quick)?,
+        Task::Web { quick, names } => web(root, quick, names)?,
         Task::Page => {}
     }
     page::assemble(root)
 }
 
-fn web(root: &Path, quick: bool) -> Result<()> {
+fn web(root: &Path, quick: bool, names: bool) -> Result<()> {
     let module = Toolchain::find()?.build(root)?;
     let out = root.join("browser/wasm");
-    bind(&module, &out)?;
+    bind(&module, &out, names)?;
     let bound = out.join("atoll_web_bg.wasm");
     if !quick {
-        shrink::shrink(&bound, &root.join("browser"))?;
+        shrink::shrink(&bound, &root.join("browser"), names)?;
     }
     for license in ["LICENSE-APACHE", "LICENSE-MIT"] {
         fs::copy(root.join(license), root.join("browser").join(license))?;
@@ -69,14 +72,14 @@ fn web(root: &Path, quick: bool) -> Result<()> {
         compressed / 1024,
         MAX_GZIP / 1024
     );
-    if !quick && compressed > MAX_GZIP {
+    if !quick && !names && compressed > MAX_GZIP {
         bail!("the module has grown over the limit");
     }
     Ok(())
 }
 
 /// Writes the module and the JavaScript that loads it.
-fn bind(module: &Path, out: &Path) -> Result<()> {
+fn bind(module: &Path, out: &Path, names: bool) -> Result<()> {
     if out.exists() {
         fs::remove_dir_all(out)?;
     }
@@ -85,7 +88,7 @@ fn bind(module: &Path, out: &Path) -> Result<()> {
         .web(true)?
         .typescript(false)
         .omit_default_module_path(false)
-        .remove_name_section(true)
+        .remove_name_section(!names)
         .remove_producers_section(true)
         .generate(out)
 }

@@ -14,8 +14,8 @@ const PACKAGE: &str = "binaryen@132.0.0";
 /// expressions kept in locals.
 const UNCOMPRESSIBLE: [&str; 2] = ["--one-caller-inline-max-function-size=10", "--skip-pass=local-cse"];
 
-/// Optimises the module in its place for size. `package` is the folder of the npm package.
-pub(crate) fn shrink(module: &Path, package: &Path) -> Result<()> {
+/// Optimises the module in its place for size. `package` is the folder of the npm package. With `names`, functions keep theirs.
+pub(crate) fn shrink(module: &Path, package: &Path, names: bool) -> Result<()> {
     let brought = package.join("node_modules/.bin/wasm-opt");
     if !brought.is_file() {
         ensure!(program("npm").is_some(), "npm is missing, which brings wasm-opt: install Node.js");
@@ -36,6 +36,7 @@ pub(crate) fn shrink(module: &Path, package: &Path) -> Result<()> {
         .arg("-Oz")
         .args(UNCOMPRESSIBLE)
         .args(features)
+        .args(names.then_some("-g"))
         .arg(module)
         .arg("-o")
         .arg(module)

@@ -43,9 +43,10 @@ pub const MAX_MESSAGE: usize = MAX_FRAME;
 /// Bytes that may wait on the ring channel at most, those that the peer has not acknowledged included.
 pub const RING_QUEUE_BYTES: usize = 128 * 1024;
 
-/// Bytes that may wait on the data channel at most, those that the peer has not acknowledged included: more would overrun
-/// the receive buffer of the peer's UDP socket, and the throughput would collapse.
-pub const DATA_QUEUE_BYTES: usize = 64 * 1024;
+/// Bytes that may wait on the data channel at most. In a process those that the peer has not acknowledged are among them: more would
+/// overrun the receive buffer of the peer's UDP socket, and the throughput would collapse. A browser sees to that by itself, and
+/// counts only what it has not sent; while its page has other things to do, it goes on sending what waits.
+pub const DATA_QUEUE_BYTES: usize = if cfg!(target_family = "wasm") { 256 * 1024 } else { 64 * 1024 };
 
 /// Frames that wait at most for [`Link::recv`].
 pub const INBOX_FRAMES: usize = 256;

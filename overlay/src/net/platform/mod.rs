@@ -12,6 +12,8 @@
 //! | `Disk`, `Change` | where records of the store outlive the process |
 //! | `transport` | the way to open links |
 //! | `QuicRuntime` | tasks and timers as `quinn` wants them |
+//! | `CIPHER_SUITES` | how sessions may be encrypted |
+//! | `PACKETS_PER_ACK` | how many packets of a session are acknowledged together |
 
 #[cfg(not(target_family = "wasm"))]
 mod native;

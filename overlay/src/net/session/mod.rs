@@ -25,6 +25,7 @@ mod live;
 pub mod memory;
 mod port;
 mod sessions;
+mod signing;
 mod stream;
 mod table;
 mod tls;

@@ -1,31 +1,35 @@
 //! Who is at the other end of a session: TLS 1.3 with both sides' identity keys as raw public keys (RFC 7250).
 //!
-//! Offered and accepted is exactly one of everything: TLS_AES_256_GCM_SHA384, key exchange over secp256r1, signatures
-//! ECDSA P-256 with SHA-256, ALPN `atoll/1`. No resumption and no 0-RTT: nothing can be replayed. The dialling side demands a
-//! key whose hash is the id that it dialled, the accepting side one whose hash is the id that the packets come from.
+//! Offered and accepted is one of everything: key exchange over secp256r1, signatures ECDSA P-256 with SHA-256, ALPN `atoll/1`;
+//! but two ways to encrypt. Processes agree on TLS_AES_256_GCM_SHA384, which processors help with. Pages cannot ask theirs for help, and
+//! take TLS_CHACHA20_POLY1305_SHA256 alone, which all others take from them ([`platform::CIPHER_SUITES`]). No resumption and no
+//! 0-RTT: nothing can be replayed. The dialling side demands a key whose hash is the id that it dialled, the accepting side one whose
+//! hash is the id that the packets come from.
 
 use std::sync::Arc;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
-use rustls::crypto::ring::{cipher_suite, kx_group, sign};
+use rustls::crypto::ring::{cipher_suite, kx_group};
 use rustls::crypto::{
     CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom, WebPkiSupportedAlgorithms,
     verify_tls13_signature_with_raw_key,
 };
-use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
-};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::quic::Suite;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
 use rustls::sign::{CertifiedKey, SigningKey};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme, SupportedCipherSuite,
+};
 
 use super::error::SessionError;
+use super::signing::{HandshakeKey, SCHEME};
 use crate::id::Id;
 use crate::key::{Identity, PeerKey};
+use crate::net::platform;
 
 /// The protocol inside a session, as ALPN (RFC 7301) names it.
 pub const ALPN: &[u8] = b"atoll/1";
@@ -42,12 +46,16 @@ pub(super) struct Tls {
 
 impl Tls {
     pub(super) fn new(identity: &Identity) -> Result<Self, SessionError> {
-        let secret = PrivatePkcs8KeyDer::from(identity.to_pkcs8_der());
-        let signer = sign::any_ecdsa_type(&secret.into()).map_err(broken)?;
+        Self::with_suites(identity, platform::CIPHER_SUITES)
+    }
+
+    /// The same with these ways to encrypt, the preferred first.
+    fn with_suites(identity: &Identity, suites: &[SupportedCipherSuite]) -> Result<Self, SessionError> {
+        let signer = Arc::new(HandshakeKey::from_pkcs8_der(&identity.to_pkcs8_der()).map_err(broken)?);
         let public = CertificateDer::from(identity.public().to_spki_der().to_vec());
         // Not ring's default with some of it replaced: what is only named comes along, and pages would load all of it.
         let provider = CryptoProvider {
-            cipher_suites: vec![cipher_suite::TLS13_AES_256_GCM_SHA384],
+            cipher_suites: suites.to_vec(),
             kx_groups: vec![kx_group::SECP256R1],
             signature_verification_algorithms: ALGORITHMS,
             secure_random: &Ring,
@@ -58,6 +66,11 @@ impl Tls {
 
     /// For dialling; the id dialled is given as the server's name: [`server_name`].
     pub(super) fn client(&self) -> Result<Arc<QuicClientConfig>, SessionError> {
+        let config = QuicClientConfig::with_initial(Arc::new(self.client_config()?), initial_suite());
+        config.map(Arc::new).map_err(|e| SessionError::Protocol(e.to_string()))
+    }
+
+    fn client_config(&self) -> Result<rustls::ClientConfig, SessionError> {
         let verifier = Verifier { expected: None, algorithms: self.provider.signature_verification_algorithms };
         let mut config = rustls::ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -69,12 +82,16 @@ impl Tls {
         config.resumption = Resumption::disabled();
         config.enable_sni = false;
         config.enable_early_data = false;
-        let config = QuicClientConfig::with_initial(Arc::new(config), initial_suite());
-        config.map(Arc::new).map_err(|e| SessionError::Protocol(e.to_string()))
+        Ok(config)
     }
 
     /// For accepting a session from the id `from` and no other.
     pub(super) fn server(&self, from: Id) -> Result<Arc<QuicServerConfig>, SessionError> {
+        let config = QuicServerConfig::with_initial(Arc::new(self.server_config(from)?), initial_suite());
+        config.map(Arc::new).map_err(|e| SessionError::Protocol(e.to_string()))
+    }
+
+    fn server_config(&self, from: Id) -> Result<rustls::ServerConfig, SessionError> {
         let verifier = Verifier { expected: Some(from), algorithms: self.provider.signature_verification_algorithms };
         let mut config = rustls::ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -85,15 +102,14 @@ impl Tls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
-        let config = QuicServerConfig::with_initial(Arc::new(config), initial_suite());
-        config.map(Arc::new).map_err(|e| SessionError::Protocol(e.to_string()))
+        Ok(config)
     }
 }
 
 /// The one kind of signature that is taken.
 static ALGORITHMS: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     all: &[webpki::ring::ECDSA_P256_SHA256],
-    mapping: &[(SignatureScheme::ECDSA_NISTP256_SHA256, &[webpki::ring::ECDSA_P256_SHA256])],
+    mapping: &[(SCHEME, &[webpki::ring::ECDSA_P256_SHA256])],
 };
 
 /// The randomness and the keys of `ring`.
@@ -108,7 +124,7 @@ impl SecureRandom for Ring {
 
 impl KeyProvider for Ring {
     fn load_private_key(&self, key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
-        sign::any_ecdsa_type(&key)
+        Ok(Arc::new(HandshakeKey::from_pkcs8_der(key.secret_der())?))
     }
 }
 
@@ -164,7 +180,7 @@ impl Verifier {
         key: &[u8],
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        if signature.scheme != SignatureScheme::ECDSA_NISTP256_SHA256 {
+        if signature.scheme != SCHEME {
             return Err(CertificateError::BadSignature.into());
         }
         verify_tls13_signature_with_raw_key(message, &SubjectPublicKeyInfoDer::from(key), signature, &self.algorithms)
@@ -204,7 +220,7 @@ impl ServerCertVerifier for Verifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+        vec![SCHEME]
     }
 
     fn requires_raw_public_keys(&self) -> bool {
@@ -245,7 +261,7 @@ impl ClientCertVerifier for Verifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+        vec![SCHEME]
     }
 
     fn requires_raw_public_keys(&self) -> bool {
@@ -255,4 +271,47 @@ impl ClientCertVerifier for Verifier {
 
 fn only_tls13() -> Error {
     rustls::PeerIncompatible::Tls13RequiredForQuic.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{CipherSuite, ClientConnection, ServerConnection};
+
+    use super::*;
+
+    /// What pages take.
+    const PAGE: [SupportedCipherSuite; 1] = [cipher_suite::TLS13_CHACHA20_POLY1305_SHA256];
+
+    /// The way to encrypt on which two ends agree.
+    fn agreed(dials: &[SupportedCipherSuite], accepts: &[SupportedCipherSuite]) -> CipherSuite {
+        let (near, far) = (Identity::generate(), Identity::generate());
+        let client = Tls::with_suites(&near, dials).unwrap().client_config().unwrap();
+        let server = Tls::with_suites(&far, accepts).unwrap().server_config(near.id()).unwrap();
+        let name = server_name(far.id()).try_into().unwrap();
+        let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
+        let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+        while client.is_handshaking() || server.is_handshaking() {
+            let (mut there, mut back) = (Vec::new(), Vec::new());
+            client.write_tls(&mut there).unwrap();
+            server.read_tls(&mut &there[..]).unwrap();
+            server.process_new_packets().unwrap();
+            server.write_tls(&mut back).unwrap();
+            client.read_tls(&mut &back[..]).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        server.negotiated_cipher_suite().unwrap().suite()
+    }
+
+    #[test]
+    fn processes_agree_on_what_processors_help_with() {
+        let own = platform::CIPHER_SUITES;
+        assert_eq!(agreed(own, own), CipherSuite::TLS13_AES_256_GCM_SHA384);
+    }
+
+    #[test]
+    fn pages_have_their_way_whoever_dials() {
+        let own = platform::CIPHER_SUITES;
+        assert_eq!(agreed(&PAGE, own), CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
+        assert_eq!(agreed(own, &PAGE), CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
+    }
 }

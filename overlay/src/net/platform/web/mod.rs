@@ -9,6 +9,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustls::SupportedCipherSuite;
+use rustls::crypto::ring::cipher_suite;
+
 pub(crate) use web_time::Instant;
 
 pub(crate) use self::disk::{Change, Disk};
@@ -16,6 +19,13 @@ pub(crate) use self::socket::WebSocket;
 pub(crate) use self::task::{AbortHandle, JoinHandle, can_spawn, spawn};
 pub(crate) use self::time::{Sleep, sleep, sleep_until, timeout, timeout_at};
 pub(crate) use crate::net::link::web::transport;
+
+/// How sessions may be encrypted. WebAssembly has no instructions for AES, which takes many times as long without them.
+pub(crate) const CIPHER_SUITES: &[SupportedCipherSuite] = &[cipher_suite::TLS13_CHACHA20_POLY1305_SHA256];
+
+/// How many packets of this node's sessions are acknowledged together: each acknowledgement is a message of the browser's to send, to
+/// take and to wake for.
+pub(crate) const PACKETS_PER_ACK: u32 = 10;
 
 /// Tasks and timers for QUIC.
 #[derive(Debug)]

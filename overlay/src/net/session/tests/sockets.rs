@@ -187,3 +187,26 @@ async fn what_is_no_name_and_no_peer_is_refused_at_home() {
     let _listener = bob.listen(&longest).unwrap();
     alice.open(bob.id(), &longest).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_gathers_acknowledgements_where_it_is_asked_to() {
+    let settings = Settings { max_packet: MIN_PACKET, packets_per_ack: 50, ..Settings::default() };
+    let Pair { alice, bob, .. } = pair_with(Conditions::default(), settings);
+    let mut listener = bob.listen(ECHO).unwrap();
+    let mut dialled = alice.open(bob.id(), ECHO).await.unwrap();
+    let sent = pattern(4 << 20);
+    let sending = async {
+        dialled.write_all(&sent).await.unwrap();
+        dialled.finish().await.unwrap();
+    };
+    let reading = async {
+        let mut accepted = listener.accept().await.unwrap();
+        let mut read = Vec::new();
+        accepted.read_to_end(&mut read).await.unwrap();
+        read
+    };
+    let ((), read) = in_time("the bytes", async { tokio::join!(sending, reading) }).await;
+    assert!(read == sent, "what came is not what was sent");
+    let (there, back) = (alice.get(bob.id()).unwrap().stats(), bob.get(alice.id()).unwrap().stats());
+    assert!(back.sent_packets * 12 < there.sent_packets, "{} acknowledge {}", back.sent_packets, there.sent_packets);
+}
