@@ -85,8 +85,8 @@ impl Store {
         records.into_iter().enumerate().map(read).collect()
     }
 
-    pub(super) fn check_read(&self, asked: &[(u64, Record)]) -> Result<(), Broken> {
-        asked.iter().try_for_each(|(token, record)| not_lost::check_found(record, self.answers.get(token)))
+    pub(super) fn check_read(&self, world: &World, asked: &[(u64, Record)]) -> Result<(), Broken> {
+        asked.iter().try_for_each(|(token, record)| not_lost::check_found(world, record, self.answers.get(token)))
     }
 
     /// On the ideal ring: a member writes an entry.

@@ -58,11 +58,17 @@ impl Acknowledged {
 /// # Errors
 ///
 /// When it is not that record, nor a newer one.
-pub fn check_found(record: &Record, answer: Option<&Answer>) -> Result<(), Broken> {
+pub fn check_found(world: &World, record: &Record, answer: Option<&Answer>) -> Result<(), Broken> {
     match answer {
         Some(Answer::Get(Ok(Some(found)))) if found.sequence() >= record.sequence() => Ok(()),
         other => {
-            let what = format!("on an ideal ring a node that reads {} got {other:?}", record.key());
+            let (key, point) = (record.key(), record.key().point());
+            let keepers: Vec<String> =
+                keepers(world, record).map(|at| world.nodes[at].proto.id().to_string()).collect();
+            let what = format!(
+                "on an ideal ring a node that reads {key}, at {point}, got {other:?}; kept by [{}]",
+                keepers.join(", ")
+            );
             Err(Broken::new(NAME, what))
         }
     }
@@ -70,10 +76,15 @@ pub fn check_found(record: &Record, answer: Option<&Answer>) -> Result<(), Broke
 
 /// Whether a living node keeps a record, or a newer one under its key.
 fn is_kept(world: &World, record: &Record) -> bool {
+    keepers(world, record).next().is_some()
+}
+
+/// The living nodes that keep a record, or a newer one under its key.
+fn keepers(world: &World, record: &Record) -> impl Iterator<Item = usize> {
     let (key, now) = (record.key(), world.now());
-    let keeps = |at: usize| {
+    let keeps = move |&at: &usize| {
         let held = world.nodes[at].proto.stored(&key, now);
         held.is_some_and(|held| held.sequence() >= record.sequence())
     };
-    world.running().any(keeps)
+    world.running().filter(keeps)
 }

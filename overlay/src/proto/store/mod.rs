@@ -59,8 +59,8 @@ pub(super) struct Store {
     requests: Vec<Request>,
     writes: Vec<Write>,
     take_over: TakeOver,
-    /// The predecessor when its arc was last looked at.
-    predecessor: Option<Id>,
+    /// The own arc when it was known last.
+    arc: Option<(Id, Id)>,
     repair_at: Time,
     /// Records were sent since the last comparison, so there may be more.
     sent_some: bool,
@@ -137,26 +137,27 @@ impl Proto {
 
     /// The nodes that keep this node's arc besides itself are to hear of a change; a nearer predecessor gets what is its own now.
     pub(super) fn store_on_ring_changed(&mut self, now: Time) {
-        let (before, me, arc) = (self.ring.predecessor(), self.me, self.own_arc());
+        let (me, arc) = (self.me, self.own_arc());
         let Some(store) = self.store.as_mut() else { return };
+        store.repair_at = store.repair_at.min(now.after(REPAIR_SOON));
         if let Some(arc) = arc {
             store.table.learn_arc(arc);
-        }
-        let old = std::mem::replace(&mut store.predecessor, before);
-        store.repair_at = store.repair_at.min(now.after(REPAIR_SOON));
-        if let (Some(old), Some(new)) = (old, before)
-            && new.is_between(old, me)
-        {
-            self.compare_arc(new, old, new, now);
+            // Who was alone had all of the ring.
+            if let Some((old, _)) = store.arc.replace(arc)
+                && arc.0.is_between(old, me)
+            {
+                self.compare_arc(arc.0, old, arc.0, now);
+            }
         }
         self.set_store_timer();
     }
 
     /// The node is a member, anew: others may have written to its arc.
     pub(super) fn store_on_member(&mut self, now: Time) {
+        let arc = self.own_arc();
         if let Some(store) = self.store.as_mut() {
             store.take_over = TakeOver::Needed;
-            store.predecessor = self.ring.predecessor();
+            store.arc = arc;
             self.begin_taking_over(now);
             self.set_store_timer();
         }
@@ -221,8 +222,8 @@ impl Proto {
     /// The store of this node, from its first use on.
     fn open_store(&mut self, now: Time) -> &mut Store {
         if self.store.is_none() {
-            let mut table = Table::default();
-            if let Some(arc) = self.own_arc() {
+            let (mut table, arc) = (Table::default(), self.own_arc());
+            if let Some(arc) = arc {
                 table.learn_arc(arc);
             }
             self.store = Some(Box::new(Store {
@@ -230,7 +231,7 @@ impl Proto {
                 requests: Vec::new(),
                 writes: Vec::new(),
                 take_over: TakeOver::Needed,
-                predecessor: self.ring.predecessor(),
+                arc,
                 repair_at: now.after(self.config.repair_every),
                 sent_some: false,
                 offered: Vec::new(),

@@ -20,6 +20,7 @@ use crate::proto::{Phase, Proto, Time};
 use crate::record::{Place, Record};
 use crate::wire::{Flags, Listed, MAX_LISTED, MAX_PARTS, Message, Part, Replicate};
 use rand::RngExt;
+use rand::seq::IndexedRandom;
 
 /// Frames in answer to one comparison at most; the rest comes with the next one.
 const MAX_ANSWERS: usize = 4;
@@ -132,31 +133,39 @@ impl Proto {
 
     /// Records outside the own arc of which their owner has not spoken for long: is it that it does not know them?
     fn offer_orphans(&mut self, from: Id, to: Id, every: Duration, now: Time) {
-        let request = self.rng.random();
         let Some(store) = self.store.as_mut().filter(|_| from != to) else { return };
-        store.offered.clear();
         let silent = |touched: Time| now.since(touched) >= every * ORPHAN_AFTER;
         let orphans = store.table.in_arc(to, from, seconds(now)).filter(|(_, held)| silent(held.touched));
         let entries: Vec<Listed> =
             orphans.map(|(place, held)| Listed { place, version: held.version }).take(MAX_LISTED).collect();
-        let Some(first) = entries.first().map(|entry| entry.place.point) else { return };
+        // The others have their turn first, should nobody answer.
         for entry in &entries {
-            store.offered.push((request, entry.place, entry.version));
-            // The others have their turn first, should nobody answer.
             if let Some(held) = store.table.get_mut(entry.place) {
                 held.touched = now;
             }
         }
-        let offer = Message::Replicate(Box::new(Replicate::Offer { request, entries }));
-        self.send_to(first, None, Flags::KEY, offer, now);
+        self.offer(entries, now);
     }
 
-    /// Somebody keeps records that this node may own.
+    /// Offers records to the owner of one of them; what others own goes on to them when that one has answered. It is drawn by lot, lest an owner
+    /// that does not answer stand before the others for ever.
+    fn offer(&mut self, entries: Vec<Listed>, now: Time) {
+        let Some(store) = self.store.as_mut() else { return };
+        let request = self.rng.random();
+        store.offered = entries.iter().map(|entry| (request, entry.place, entry.version)).collect();
+        if let Some(chosen) = entries.choose(&mut self.rng).map(|entry| entry.place.point) {
+            let offer = Message::Replicate(Box::new(Replicate::Offer { request, entries }));
+            self.send_to(chosen, None, Flags::KEY, offer, now);
+        }
+    }
+
+    /// Somebody keeps records that this node may own. One that is still taking its arc over wants them as well: it may be that nobody whom it
+    /// asks for that keeps them.
     pub(super) fn on_offer(&mut self, src: Id, request: u32, entries: &[Listed], now: Time) {
         let config = std::sync::Arc::clone(&self.config);
         let Some((from, to)) = self.own_arc().filter(|_| src != self.me) else { return };
         let store = self.open_store(now);
-        if store.take_over.is_ready() && store.table.has_room(&config.quotas) {
+        if store.table.has_room(&config.quotas) {
             let other = |entry: &&Listed| {
                 let held = store.table.get(entry.place, seconds(now));
                 entry.place.point.is_in_arc(from, to) && held.is_none_or(|held| held.version != entry.version)
@@ -183,23 +192,35 @@ impl Proto {
             return;
         }
         let clock = seconds(now);
-        let Some(store) = self.store.as_ref() else { return };
-        if let Some((from, to)) = owned {
-            let settled: Vec<Place> = store
-                .offered
-                .iter()
-                .filter(|&&(number, place, version)| {
-                    let same = store.table.get(place, clock).is_some_and(|held| held.version == version);
-                    number == request && same && place.point.is_in_arc(from, to) && !places.contains(&place)
-                })
-                .map(|&(_, place, _)| place)
-                .collect();
-            settled.into_iter().for_each(|place| self.forget(place));
+        // An owner's arc ends at itself.
+        if let Some(arc) = owned.filter(|&(_, to)| asked && to == origin.src) {
+            self.settle_offer(request, places, arc, now);
         }
         let Some(store) = self.store.as_ref() else { return };
         let wanted = places.iter().filter_map(|&place| store.table.get(place, clock));
         let records: Vec<Record> = wanted.map(|held| held.record.clone()).collect();
         self.answer_by_copies(origin, records, now);
+    }
+
+    /// The owner of `arc` has said which of the records there that were offered it lacks. The rest of the offer goes on to who owns that.
+    fn settle_offer(&mut self, request: u32, places: &[Place], (from, to): (Id, Id), now: Time) {
+        let clock = seconds(now);
+        let Some(store) = self.store.as_mut() else { return };
+        let offered: Vec<_> =
+            std::mem::take(&mut store.offered).into_iter().filter(|&(of, ..)| of == request).collect();
+        let (mine, others): (Vec<_>, Vec<_>) =
+            offered.into_iter().partition(|(_, place, _)| place.point.is_in_arc(from, to));
+        let settled = |&&(_, place, version): &&(u32, Place, u64)| {
+            let same = store.table.get(place, clock).is_some_and(|held| held.version == version);
+            same && !places.contains(&place)
+        };
+        let settled: Vec<Place> = mine.iter().filter(settled).map(|&(_, place, _)| place).collect();
+        settled.into_iter().for_each(|place| self.forget(place));
+        // Each round leaves fewer, so it ends.
+        if !mine.is_empty() {
+            let rest = others.into_iter().map(|(_, place, version)| Listed { place, version }).collect();
+            self.offer(rest, now);
+        }
     }
 
     fn answer_by_copies(&mut self, origin: Origin, records: Vec<Record>, now: Time) {

@@ -133,7 +133,7 @@ impl Run<'_> {
         self.store.acknowledged.check(&self.world)?;
         let asked = self.store.read_all(&mut self.world, &members);
         self.pass(STORE_ANSWERS_WITHIN)?;
-        self.store.check_read(&asked)?;
+        self.store.check_read(&self.world, &asked)?;
         let record = self.store.write_entry(&mut self.world, members[0]);
         let mut waited = Duration::ZERO;
         while !self.store.has(&record) && waited < STORE_ANSWERS_WITHIN {
