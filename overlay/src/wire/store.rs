@@ -164,7 +164,7 @@ pub enum Replicate {
         /// Whether the sender has room for more.
         room: bool,
     },
-    /// Records that the sender keeps, and of which it has not heard from their owner, to whom this goes.
+    /// Records that the sender keeps, and of which it has not heard from their owner. Goes to the owner of one of them.
     Offer {
         /// Given back in the answer.
         request: u32,
