@@ -37,11 +37,12 @@ fn a_run_that_is_told_to_stop_says_so() {
 #[cfg(feature = "known-bugs")]
 mod known_bugs {
     use atoll::proto::KnownBug;
+    use sim::invariant::{not_lost, not_stale};
 
     use super::*;
 
-    /// Checks that the bug is found within so many scenarios, and that the smallest one shows it too.
-    fn is_caught(bug: KnownBug, within: u64) {
+    /// Checks that the bug is found within so many scenarios, and that the smallest one shows it too. Gives what it breaks.
+    fn is_caught(bug: KnownBug, within: u64) -> &'static str {
         let outcome = check(&CheckArgs { seeds: within, bug: Some(bug), ..CheckArgs::default() });
         println!("{outcome}");
         let failure = outcome.failure.unwrap_or_else(|| panic!("{bug} is not found within {within} scenarios"));
@@ -52,6 +53,7 @@ mod known_bugs {
         let failed =
             sim::check::run_scenario(&again, &base).expect_err("the smallest scenario fails from its file, too");
         assert_eq!(failed.broken.invariant, failure.failed.broken.invariant);
+        failed.broken.invariant
     }
 
     #[test]
@@ -67,5 +69,15 @@ mod known_bugs {
     #[test]
     fn forwarding_past_the_target_is_caught() {
         is_caught(KnownBug::ForwardPastTarget, 50);
+    }
+
+    #[test]
+    fn acknowledging_what_no_successor_has_is_caught() {
+        assert_eq!(is_caught(KnownBug::AcknowledgeWithoutCopies, 20), not_lost::NAME);
+    }
+
+    #[test]
+    fn acknowledging_what_the_owner_does_not_answer_with_is_caught() {
+        assert_eq!(is_caught(KnownBug::AcknowledgeUnwritten, 20), not_stale::NAME);
     }
 }

@@ -1,4 +1,4 @@
-//! Bugs that were found in other protocols, to be committed on purpose: a checker that does not find them is worth nothing.
+//! Bugs that others have made, to be committed on purpose: a checker that does not find them is worth nothing.
 //!
 //! Zave, "Using lightweight modeling to understand Chord" (SIGCOMM CCR 2012), shows the first two to break the ring of the papers
 //! of 2001 and 2003. Built only with the feature `known-bugs`; nothing that ships has it.
@@ -22,11 +22,22 @@ pub enum KnownBug {
     /// A lookup is handed to the neighbour at the target or past it, and that one takes itself for the owner, though a node
     /// nearer to the target may stand before it.
     ForwardPastTarget,
+    /// The owner of a record says that its successors keep it before it has sent them anything, and does not.
+    AcknowledgeWithoutCopies,
+    /// The owner of a record leaves keeping it to its successors, and says that it is written: until one of them offers it, whoever reads gets what
+    /// was there before.
+    AcknowledgeUnwritten,
 }
 
 impl KnownBug {
     /// All of them.
-    pub const ALL: [KnownBug; 3] = [KnownBug::Join2001, KnownBug::NotifyWithoutRectify, KnownBug::ForwardPastTarget];
+    pub const ALL: [KnownBug; 5] = [
+        KnownBug::Join2001,
+        KnownBug::NotifyWithoutRectify,
+        KnownBug::ForwardPastTarget,
+        KnownBug::AcknowledgeWithoutCopies,
+        KnownBug::AcknowledgeUnwritten,
+    ];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
@@ -34,6 +45,8 @@ impl KnownBug {
             KnownBug::Join2001 => "join-2001",
             KnownBug::NotifyWithoutRectify => "notify-without-rectify",
             KnownBug::ForwardPastTarget => "forward-past-target",
+            KnownBug::AcknowledgeWithoutCopies => "acknowledge-without-copies",
+            KnownBug::AcknowledgeUnwritten => "acknowledge-unwritten",
         }
     }
 }
@@ -46,7 +59,7 @@ impl std::fmt::Display for KnownBug {
 
 /// There is no known bug of this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no known bug is called `{0}`; there are join-2001, notify-without-rectify and forward-past-target")]
+#[error("no known bug is called `{0}`; there are {known}", known = KnownBug::ALL.map(KnownBug::name).join(", "))]
 pub struct UnknownBug(String);
 
 impl std::str::FromStr for KnownBug {

@@ -187,6 +187,10 @@ impl<'a> Run<'a> {
     fn pass_until(&mut self, end: Time) -> Result<(), Broken> {
         while self.world.step_until(end) {
             self.look()?;
+            // What an answer says of the store is compared with what nodes keep at that moment.
+            if !self.world.happened.is_empty() {
+                self.take_answers()?;
+            }
         }
         self.take_answers()
     }
@@ -207,6 +211,9 @@ impl<'a> Run<'a> {
             for _ in 0..self.world.nodes.len().max(1) {
                 if self.world.step_until(until) {
                     self.look()?;
+                    if !self.world.happened.is_empty() {
+                        self.take_answers()?;
+                    }
                     continue;
                 }
                 if ideal_since.is_none() {
@@ -284,7 +291,7 @@ impl<'a> Run<'a> {
         for (at, happening) in std::mem::take(&mut self.world.happened) {
             match &happening {
                 Happening::Answer { token, answer, .. } if *token >= store::TOKENS => {
-                    self.store.answer(&self.world, *token, answer);
+                    self.store.answer(&self.world, *token, answer)?;
                 }
                 Happening::Answer { node, token, answer } if *token >= TOKENS => self.channel.answer(*node, answer),
                 Happening::Answer { node, token, .. } => self.asked.answer(*token, *node, at)?,

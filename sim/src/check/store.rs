@@ -66,12 +66,14 @@ impl Store {
         TOKENS + self.tokens
     }
 
-    pub(super) fn answer(&mut self, world: &World, token: u64, answer: &Answer) {
-        if let (Some(record), Answer::Put(Ok(_))) = (self.writing.remove(&token), answer) {
-            self.acknowledged.insert(world, record);
-        }
+    /// A request was answered just now.
+    pub(super) fn answer(&mut self, world: &World, token: u64, answer: &Answer) -> Result<(), Broken> {
         if let Answer::Get(_) = answer {
             self.answers.insert(token, answer.clone());
+        }
+        match (self.writing.remove(&token), answer) {
+            (Some(record), Answer::Put(Ok(copies))) => self.acknowledged.insert(world, record, *copies),
+            _ => Ok(()),
         }
     }
 

@@ -86,6 +86,10 @@ impl Proto {
         if writes.len() >= MAX_WRITES {
             return Some(Outcome::Refused(StoreRefusal::Busy));
         }
+        #[cfg(feature = "known-bugs")]
+        if let Some(outcome) = self.acknowledged_wrongly(&record, now) {
+            return Some(outcome);
+        }
         let saving = match self.keep(record.clone(), Some(origin), false, false, now) {
             Ok(saving) => saving,
             Err(refusal) => return Some(Outcome::Refused(refusal)),
@@ -104,6 +108,22 @@ impl Proto {
         }
         for keeper in waiting {
             self.send_copy(keeper, None, copies, record.clone(), now);
+        }
+        None
+    }
+
+    /// With one of the store's bugs, what the owner answers to whoever writes.
+    #[cfg(feature = "known-bugs")]
+    fn acknowledged_wrongly(&mut self, record: &Record, now: Time) -> Option<Outcome> {
+        let keepers = self.keepers();
+        let others = keepers.len() as u8;
+        if others > 0 && self.has(crate::proto::KnownBug::AcknowledgeWithoutCopies) {
+            let kept = self.keep(record.clone(), None, false, false, now).is_ok();
+            return kept.then_some(Outcome::Kept(1 + others));
+        }
+        if others > 0 && self.has(crate::proto::KnownBug::AcknowledgeUnwritten) {
+            keepers.iter().for_each(|&keeper| self.send_copy(keeper, None, UNANSWERED, record.clone(), now));
+            return Some(Outcome::Kept(1));
         }
         None
     }

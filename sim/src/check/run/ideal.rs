@@ -98,7 +98,7 @@ impl Run<'_> {
                 }
                 Happening::Channel { node, event, .. } => self.channel.hear(node, &event)?,
                 Happening::Answer { token, answer, .. } if token >= store::TOKENS => {
-                    self.store.answer(&self.world, token, &answer);
+                    self.store.answer(&self.world, token, &answer)?;
                 }
                 Happening::Answer { node, token, answer } if token >= TOKENS => self.channel.answer(node, &answer),
                 Happening::Answer { node, token, answer } => {
