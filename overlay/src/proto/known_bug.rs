@@ -24,19 +24,15 @@ pub enum KnownBug {
     ForwardPastTarget,
     /// The owner of a record says that its successors keep it before it has sent them anything, and does not.
     AcknowledgeWithoutCopies,
-    /// The owner of a record leaves keeping it to its successors, and says that it is written: until one of them offers it, whoever reads gets what
-    /// was there before.
-    AcknowledgeUnwritten,
 }
 
 impl KnownBug {
     /// All of them.
-    pub const ALL: [KnownBug; 5] = [
+    pub const ALL: [KnownBug; 4] = [
         KnownBug::Join2001,
         KnownBug::NotifyWithoutRectify,
         KnownBug::ForwardPastTarget,
         KnownBug::AcknowledgeWithoutCopies,
-        KnownBug::AcknowledgeUnwritten,
     ];
 
     /// Its name on the command line.
@@ -46,7 +42,6 @@ impl KnownBug {
             KnownBug::NotifyWithoutRectify => "notify-without-rectify",
             KnownBug::ForwardPastTarget => "forward-past-target",
             KnownBug::AcknowledgeWithoutCopies => "acknowledge-without-copies",
-            KnownBug::AcknowledgeUnwritten => "acknowledge-unwritten",
         }
     }
 }

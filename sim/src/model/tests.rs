@@ -203,6 +203,6 @@ mod known_bugs {
         };
         let failure = breaks(&args);
         assert_eq!(failure.property, VALID);
-        assert!(failure.reason.contains("LiveSuccessor"), "{failure}");
+        assert!(failure.reason.contains("live successor is broken"), "{failure}");
     }
 }

@@ -112,20 +112,13 @@ impl Proto {
         None
     }
 
-    /// With one of the store's bugs, what the owner answers to whoever writes.
+    /// With the store's bug, what the owner answers to whoever writes.
     #[cfg(feature = "known-bugs")]
     fn acknowledged_wrongly(&mut self, record: &Record, now: Time) -> Option<Outcome> {
-        let keepers = self.keepers();
-        let others = keepers.len() as u8;
-        if others > 0 && self.has(crate::proto::KnownBug::AcknowledgeWithoutCopies) {
-            let kept = self.keep(record.clone(), None, false, false, now).is_ok();
-            return kept.then_some(Outcome::Kept(1 + others));
-        }
-        if others > 0 && self.has(crate::proto::KnownBug::AcknowledgeUnwritten) {
-            keepers.iter().for_each(|&keeper| self.send_copy(keeper, None, UNANSWERED, record.clone(), now));
-            return Some(Outcome::Kept(1));
-        }
-        None
+        let others = self.keepers().len() as u8;
+        let wrongly = others > 0 && self.has(crate::proto::KnownBug::AcknowledgeWithoutCopies);
+        let kept = wrongly && self.keep(record.clone(), None, false, false, now).is_ok();
+        kept.then_some(Outcome::Kept(1 + others))
     }
 
     /// The disk has the own copy of a record that was written.
