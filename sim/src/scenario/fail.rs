@@ -151,6 +151,8 @@ impl Fail {
             let repaired = until_correct(&mut world, run, self.common.limit);
             let after = repaired.map(|at| at.saturating_sub(Duration::from_micros(began.0)).as_secs_f64());
             measured.repaired_after = after.into_iter().collect();
+            // As before the deaths: fingers still change hands, and what is on its way over a link that closes is lost.
+            pass(&mut world, run, self.common.settle);
             measured.packets_after = packets::send(&mut world, run, self.packets, patience);
             measured.after = look_up(&mut world, run, &lookups);
         }
