@@ -239,7 +239,7 @@ impl NodeBuilder {
     /// Starts the node and waits until it has its place on the ring. To be called inside a tokio runtime.
     ///
     /// Fails as soon as every signalling server that was named has been tried once without an answer, and when members were met
-    /// but none held a link for [`REFUSED_FOR`]. Later on a node tries again for ever.
+    /// but none opened a link for [`REFUSED_FOR`]. Later on a node tries again for ever.
     pub async fn start(self) -> Result<Node, StartError> {
         let servers = self.signalling.len();
         let first = self.signalling.first().cloned().unwrap_or_default();
@@ -277,6 +277,7 @@ impl NodeBuilder {
                         let since = refused.map_or_else(Instant::now, |(.., since)| since);
                         refused = Some((peer, reason, since));
                     }
+                    Ok(NodeEvent::Ring(Event::PeerConnected(_))) => refused = None,
                     Ok(_) => {}
                 }
             }

@@ -49,7 +49,7 @@ impl Driver {
                             self.count_cause(peer, cause);
                         }
                         let _ = self.events.send(match error {
-                            SetupError::Hello(_) => NodeEvent::PeerRefused { peer, reason },
+                            SetupError::Hello(error) if error.is_refusal() => NodeEvent::PeerRefused { peer, reason },
                             _ => NodeEvent::LinkFailed { peer, reason },
                         });
                         self.input(Input::LinkDown { link });

@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::net::link::hello::HelloError;
 use crate::net::link::memory::MemoryNetwork;
 use crate::net::link::{Channel, CloseReason};
 use crate::net::session::{Carrier, Packets, Sessions, Settings};
@@ -32,7 +33,7 @@ fn driver(identity: &Identity) -> Driver {
         link_settings: LinkSettings::default(),
         signalling: signalling.expect("an address that can be read"),
         commands,
-        events: broadcast::channel(1).0,
+        events: broadcast::channel(8).0,
         epoch: Instant::now(),
         started: Time(0),
         disk: None,
@@ -82,4 +83,23 @@ async fn who_cannot_be_reached_is_not_sought_through_the_neighbour_that_it_once_
     assert_eq!(driver.vias.get(&peer).and_then(|known| known.via), Some(neighbour));
     driver.on_unreachable(peer, false);
     assert!(!driver.vias.contains_key(&peer));
+}
+
+#[tokio::test]
+async fn who_hangs_up_before_its_hello_has_refused_nobody() {
+    let mut driver = driver(&Identity::generate());
+    let mut events = driver.events.subscribe();
+    for (number, (error, refuses)) in
+        [(HelloError::Closed, false), (HelloError::TimedOut, false), (HelloError::Network, true)]
+            .into_iter()
+            .enumerate()
+    {
+        let (link, peer) = (LinkId(number as u32), Id::new(2));
+        driver.connect(link, peer, true);
+        driver.on_setup(Event::SetUp { link, result: Err(error.clone().into()) });
+        let reason = error.to_string();
+        let expected =
+            if refuses { NodeEvent::PeerRefused { peer, reason } } else { NodeEvent::LinkFailed { peer, reason } };
+        assert_eq!(events.try_recv(), Ok(expected), "{error:?}");
+    }
 }

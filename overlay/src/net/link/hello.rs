@@ -157,6 +157,11 @@ pub enum HelloError {
 }
 
 impl HelloError {
+    /// Whether one end will not have the other. Who is slow, or hangs up because its place went to somebody else, may take the next link.
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self, HelloError::TimedOut | HelloError::Closed)
+    }
+
     /// One word for counters, where the peer broke the rules rather than belongs elsewhere or is slow.
     pub fn cause(&self) -> Option<&'static str> {
         match self {
