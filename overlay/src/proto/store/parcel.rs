@@ -3,6 +3,8 @@
 //! Parts go out together. Whoever gets them says when it has all, or, when the last part came before another, which it has: what is missing
 //! is sent again at once, and after a while in any case, a few times and by another way. How many parcels are on their way at once
 //! follows what gets through: one more for each window of parcels that arrived whole, half as many after a loss, as in TCP (Jacobson, 1988).
+//! One that is late is lost, and no longer on its way until it is sent again (the pipe of RFC 6675). Who does not answer, for it is dead, say, gets
+//! one parcel at a time; when that has come to nothing, what else waits for it does too: others are not kept waiting.
 //! What comes to nothing is left to those who sent it: requests are repeated, copies are compared again.
 
 use std::collections::VecDeque;
@@ -76,6 +78,8 @@ struct Sent {
     tried: Vec<LinkId>,
     /// Times that it was sent; 0 while it waits for its turn.
     tries: u32,
+    /// It was sent a short while ago, and may still arrive.
+    on_its_way: bool,
     since: Time,
     due: Time,
 }
@@ -84,7 +88,7 @@ impl Sent {
     fn new(to: (Id, Option<Id>), of: u8, body: Bytes, now: Time) -> Self {
         let (number, have, tries) = (0, 0, 0);
         let (flags, request, tried) = Default::default();
-        Sent { number, to, flags, of, request, body, have, tried, tries, since: now, due: now }
+        Sent { number, to, flags, of, request, body, have, tried, tries, on_its_way: false, since: now, due: now }
     }
 
     fn parts(&self) -> u8 {
@@ -93,6 +97,17 @@ impl Sent {
 
     fn is_whole(&self) -> bool {
         self.have & all(self.parts()) == all(self.parts())
+    }
+
+    /// It was sent, and nothing came back in time.
+    fn is_unheard(&self) -> bool {
+        self.have == 0 && (self.tries > 1 || self.tries == 1 && !self.on_its_way)
+    }
+
+    /// When it is to be looked after; `None` while it waits for its turn.
+    fn next_look(&self) -> Option<Time> {
+        let lost = self.on_its_way.then(|| self.since.after(RESEND_AFTER));
+        (self.tries > 0).then(|| lost.unwrap_or(self.due))
     }
 }
 
@@ -130,8 +145,11 @@ fn all(parts: u8) -> u8 {
 
 impl Parcels {
     pub(super) fn due(&self) -> Option<Time> {
-        let under_way = self.sent.iter().filter(|sent| sent.tries > 0).map(|sent| sent.due);
-        under_way.chain(self.open.front().map(|open| open.since.after(OPEN_FOR))).min()
+        self.sent
+            .iter()
+            .filter_map(Sent::next_look)
+            .chain(self.open.front().map(|open| open.since.after(OPEN_FOR)))
+            .min()
     }
 
     /// Bytes on the heap.
@@ -145,6 +163,29 @@ impl Parcels {
     /// A request is over: what is still to be sent of it goes.
     pub(super) fn end_request(&mut self, request: u32) {
         self.sent.retain(|sent| sent.request != Some(request));
+    }
+
+    /// What has been on its way for too long is lost.
+    fn note_lost(&mut self, now: Time) {
+        let late = |sent: &&mut Sent| sent.on_its_way && sent.since.after(RESEND_AFTER) <= now;
+        let mut sent_at = None;
+        for sent in self.sent.iter_mut().filter(late) {
+            sent.on_its_way = false;
+            sent_at = sent_at.max(Some(sent.since));
+        }
+        if let Some(sent_at) = sent_at {
+            self.lost(sent_at, now);
+        }
+    }
+
+    /// A parcel has come to nothing; and what waits for the same node, if nothing of that parcel arrived. Gives how many.
+    fn give_up(&mut self, number: u32) -> u64 {
+        let Some(at) = self.sent.iter().position(|sent| sent.number == number) else { return 0 };
+        let before = self.sent.len();
+        if let Some(Sent { to, have: 0, .. }) = self.sent.remove(at) {
+            self.sent.retain(|sent| sent.to != to || sent.tries > 0);
+        }
+        (before - self.sent.len()) as u64
     }
 
     fn lost(&mut self, sent: Time, now: Time) {
@@ -196,9 +237,12 @@ impl Proto {
         let Some(store) = self.store.as_ref() else { return };
         let window = store.parcels.window as usize;
         let a_link = (window / LINKS_OF_WINDOW).max(1);
-        let (under_way, waiting): (Vec<&Sent>, Vec<&Sent>) = store.parcels.sent.iter().partition(|sent| sent.tries > 0);
-        let mut links: Vec<Option<LinkId>> = under_way.into_iter().map(|sent| sent.tried.last().copied()).collect();
-        let waiting: Vec<u32> = waiting.into_iter().map(|sent| sent.number).collect();
+        let sent = &store.parcels.sent;
+        let on_their_way = sent.iter().filter(|sent| sent.on_its_way);
+        let mut links: Vec<Option<LinkId>> = on_their_way.map(|sent| sent.tried.last().copied()).collect();
+        let silent: Vec<_> = sent.iter().filter(|sent| sent.is_unheard()).map(|sent| sent.to).collect();
+        let waiting = sent.iter().filter(|sent| sent.tries == 0 && !silent.contains(&sent.to));
+        let waiting: Vec<u32> = waiting.map(|sent| sent.number).collect();
         for number in waiting {
             if links.len() >= window {
                 return;
@@ -226,7 +270,7 @@ impl Proto {
         let Some((header, hop)) = self.first_hop_of(number) else { return };
         let Some(sent) = self.sent_parcel(number) else { return };
         (sent.since, sent.due) = (now, now.after(RESEND_AFTER * (1 << sent.tries)));
-        sent.tries += 1;
+        (sent.tries, sent.on_its_way) = (sent.tries + 1, true);
         if let Hop::Forward(link) = hop {
             if sent.tried.contains(&link) {
                 sent.tried.clear();
@@ -250,16 +294,14 @@ impl Proto {
     pub(super) fn look_after_parcels(&mut self, now: Time) {
         let Some(store) = self.store.as_mut() else { return };
         store.parcels.open.retain(|open| now.since(open.since) < OPEN_FOR);
+        store.parcels.note_lost(now);
         let late = store.parcels.sent.iter().filter(|sent| sent.tries > 0 && sent.due <= now);
-        let late: Vec<(u32, u32, Time)> = late.map(|sent| (sent.number, sent.tries, sent.since)).collect();
-        for (number, tries, since) in late {
-            let Some(store) = self.store.as_mut() else { return };
-            store.parcels.lost(since, now);
+        let late: Vec<(u32, u32)> = late.map(|sent| (sent.number, sent.tries)).collect();
+        for (number, tries) in late {
             if tries < MAX_TRIES {
                 self.send_parts(number, now);
-            } else {
-                store.parcels.sent.retain(|sent| sent.number != number);
-                store.stats.parcels_lost += 1;
+            } else if let Some(store) = self.store.as_mut() {
+                store.stats.parcels_lost += store.parcels.give_up(number);
             }
         }
         self.send_waiting_parcels(now);

@@ -171,3 +171,36 @@ fn a_message_whose_parts_are_no_message_is_counted_and_no_more() {
     assert!(proto.holds(link));
     assert_eq!(answers(&outputs(&mut proto)), []);
 }
+
+#[test]
+fn who_does_not_answer_keeps_no_parcels_for_others_waiting() {
+    let mut proto = member(100, 16);
+    let (peer, dead) = (Id::new(200), Id::new(300));
+    let link = linked(&mut proto, peer);
+    let view = RingView { member: true, predecessors: vec![peer].into(), successors: [dead, Id::new(100)].into() };
+    hears(&mut proto, link, peer, Message::Ring(view.into()));
+    outputs(&mut proto);
+    /// By then nobody is to get anything any more.
+    const OVER: Duration = Duration::from_secs(20);
+    let large = |number: u8| Record::value_of(vec![number; 2 * PART_BYTES], LATER).unwrap();
+    for number in 0..8 {
+        proto.send_copy(dead, None, UNANSWERED, large(number), NOW);
+    }
+    proto.send_copy(peer, None, UNANSWERED, large(8), NOW);
+    proto.set_store_timer();
+    let (mut first, mut to_dead) = (None, 0);
+    while let Some(now) = proto.poll_timeout().filter(|&now| now <= NOW.after(OVER)) {
+        proto.handle_timeout(now);
+        for output in outputs(&mut proto) {
+            let Output::Send { frame: Frame { header, message: Message::Parcel(_) }, .. } = output else { continue };
+            match header.dst == peer {
+                true => first = first.or(Some(now)),
+                false => to_dead += 1,
+            }
+        }
+    }
+    let first = first.expect("the peer gets something");
+    assert!(first <= NOW.after(Duration::from_secs(1)), "first at {first:?}");
+    assert_eq!(to_dead, 3 * 4, "parts of one parcel, sent four times");
+    assert_eq!(proto.store.as_ref().map(|store| store.parcels.memory()), Some(0));
+}
