@@ -6,7 +6,8 @@
 //! hop, and a frame cannot loop, however stale the tables are. (Manku, Naor, Wieder: "Know thy neighbor's neighbor", STOC 2004.)
 //!
 //! **The end of the way.** The node whose successor owns the target hands the frame to that successor, flagged
-//! [`LAST`](Flags::LAST); from there it only steps along the ring towards the target.
+//! [`LAST`](Flags::LAST); from there it only steps along the ring towards the target. Where these steps end at a node that has lost its
+//! neighbours, the frame is in a dead end like any other, and not flagged any more.
 //!
 //! **Dead ends.** Where no link promises better than the bound, the frame begins to keep a *trail* of the nodes that it visits
 //! and goes to the best of the links not on it, nearer or not; a node with none left gives it back. As soon as a node
@@ -153,21 +154,29 @@ impl Proto {
         }
         let last = header.flags.has(Flags::LAST);
         let before = header.flags.has(Flags::BEFORE) && !exact;
-        let step_to = |peer: Id| self.links.open_to(peer).map(|link| Hop::Forward(link.id));
+        let unvisited = |peer: &Id| !header.trail.contains(peer);
+        let step_to =
+            |peer: Id| self.links.open_to(peer).filter(|link| unvisited(&link.peer)).map(|link| Hop::Forward(link.id));
 
         if successor.is_some_and(|successor| target.is_in_arc(self.me, successor)) {
             if before {
                 return Some(here);
             }
-            header.flags = header.flags.with(Flags::LAST);
-            return successor.and_then(step_to);
+            let step = successor.and_then(step_to);
+            if step.is_some() {
+                header.flags = header.flags.with(Flags::LAST);
+            }
+            return step;
         }
-        let owned = predecessor.is_some_and(|predecessor| target.is_in_arc(predecessor, self.me));
+        let owned = target == self.me || predecessor.is_some_and(|before| target.is_in_arc(before, self.me));
         match (owned, before) {
             (true, false) => Some(here),
             (true, true) => {
-                header.flags = header.flags.with(Flags::LAST);
-                predecessor.and_then(step_to).or(Some(here))
+                let step = predecessor.and_then(step_to);
+                if step.is_some() {
+                    header.flags = header.flags.with(Flags::LAST);
+                }
+                step.or(Some(here))
             }
             // The node before says that this one owns the target; a predecessor that is nearer may not have told it yet. Where the nodes
             // before it have died, that of a key is so; but who is sought may live among them, and be reached from the other side.
@@ -181,12 +190,7 @@ impl Proto {
     }
 
     fn greedy(&self, header: &mut Header, target: Id, avoid: &[LinkId]) -> Hop {
-        let fresh = |link: &Link, leads_to: Id| {
-            may_forward(link)
-                && !avoid.contains(&link.id)
-                && !header.trail.contains(&link.peer)
-                && !header.trail.contains(&leads_to)
-        };
+        let fresh = |link: &Link, leads_to: Id| !avoid.contains(&link.id) && may_visit(link, leads_to, &header.trail);
         let bound = header.bound;
         let improves = |step: &Step| step.promise < bound || (step.direct && step.promise == bound);
         let reliable =
@@ -203,6 +207,7 @@ impl Proto {
 
     /// Away from a dead end: to the best link not yet on the trail, or back.
     fn leave_dead_end(&self, header: &mut Header, target: Id) -> Hop {
+        header.flags = header.flags.without(Flags::LAST);
         let mark = header.trail.iter().position(|&id| id == self.me);
         let mark = mark.unwrap_or_else(|| {
             header.trail.push(self.me);
@@ -211,7 +216,7 @@ impl Proto {
         if header.trail.len() >= MAX_TRAIL {
             return Hop::Drop(DropReason::NoWay);
         }
-        let onward = self.nearest_step(target, |link, _| may_forward(link) && !header.trail.contains(&link.peer));
+        let onward = self.nearest_step(target, |link, leads_to| may_visit(link, leads_to, &header.trail));
         if let Some(link) = onward.and_then(|step| self.links.at(step.place)) {
             return Hop::Forward(link.id);
         }
@@ -234,6 +239,11 @@ impl Proto {
     }
 }
 
+/// Whether a frame that has been to these nodes may be sent over this link, for the sake of a node that it leads to.
+fn may_visit(link: &Link, leads_to: Id, trail: &[Id]) -> bool {
+    may_forward(link) && !trail.contains(&link.peer) && !trail.contains(&leads_to)
+}
+
 /// Whether frames of others may be sent over this link.
 fn may_forward(link: &Link) -> bool {
     link.is_open() && link.member && link.role == Role::Member
@@ -243,24 +253,67 @@ fn may_forward(link: &Link) -> bool {
 mod tests {
     use super::super::testing::{NOW, hears, linked, member};
     use super::*;
-    use crate::wire::{Message, Neighbours, kind};
+    use crate::wire::{Message, Neighbours, RingView};
+
+    /// Links to members that know of nobody else.
+    fn linked_members<const N: usize>(proto: &mut Proto, peers: [u64; N]) -> [LinkId; N] {
+        peers.map(|peer| {
+            let link = linked(proto, Id::new(peer));
+            let neighbours = Neighbours { member: true, room: 0, ids: [].into() };
+            hears(proto, link, Id::new(peer), Message::Neighbours(neighbours));
+            link
+        })
+    }
+
+    fn frame(to: u64, flags: Flags) -> Header {
+        Header { flags, ..Header::new(kind::DATAGRAM, Id::new(200), Id::new(to)) }
+    }
+
+    const LAST: Flags = Flags::LAST;
 
     #[test]
     fn who_has_lost_its_predecessors_owns_their_keys_but_does_not_say_that_they_are_nobody() {
         let mut proto = member(100, 16);
-        let [from, other] = [200, 300].map(|peer| {
-            let link = linked(&mut proto, Id::new(peer));
-            hears(
-                &mut proto,
-                link,
-                Id::new(peer),
-                Message::Neighbours(Neighbours { member: true, room: 0, ids: [].into() }),
-            );
-            link
-        });
-        let frame = |flags: Flags| Header { flags, ..Header::new(kind::DATAGRAM, Id::new(200), Id::new(90)) };
-        let last = Flags::default().with(Flags::LAST);
-        assert_eq!(proto.route(&mut frame(last.with(Flags::KEY)), Some(from), NOW), Hop::Deliver);
-        assert_eq!(proto.route(&mut frame(last), Some(from), NOW), Hop::Forward(other));
+        let [from, other] = linked_members(&mut proto, [200, 300]);
+        assert_eq!(proto.route(&mut frame(90, LAST.with(Flags::KEY)), Some(from), NOW), Hop::Deliver);
+        assert_eq!(proto.route(&mut frame(90, LAST), Some(from), NOW), Hop::Forward(other));
+    }
+
+    #[test]
+    fn who_has_lost_its_predecessors_owns_its_own_id() {
+        let mut proto = member(100, 16);
+        let [from] = linked_members(&mut proto, [200]);
+        assert_eq!(proto.predecessors(), []);
+        assert_eq!(proto.route(&mut frame(100, Flags::KEY), Some(from), NOW), Hop::Deliver);
+    }
+
+    #[test]
+    fn a_frame_in_a_dead_end_does_not_step_along_the_ring_to_where_it_was() {
+        let mut proto = member(200, 16);
+        let [before, after] = linked_members(&mut proto, [150, 300]);
+        for (link, peer) in [(before, 150), (after, 300)] {
+            let me = [Id::new(200)];
+            let view = RingView { member: true, predecessors: me.into(), successors: me.into() };
+            hears(&mut proto, link, Id::new(peer), Message::Ring(view.into()));
+        }
+        assert_eq!(proto.predecessors()[0], Id::new(150));
+        let mut header = frame(140, LAST);
+        assert_eq!(proto.route(&mut header.clone(), Some(after), NOW), Hop::Forward(before));
+        header.trail.push(Id::new(150));
+        header.bound = 1;
+        assert_eq!(proto.route(&mut header, Some(before), NOW), Hop::Forward(after));
+        assert!(!header.flags.has(LAST) && header.trail == [150, 200].map(Id::new), "{header:?}");
+    }
+
+    #[test]
+    fn a_frame_is_not_at_its_end_where_there_is_no_link_to_the_successor() {
+        let mut proto = member(200, 16);
+        let [link, other] = linked_members(&mut proto, [150, 100]);
+        let view = RingView { member: true, predecessors: [].into(), successors: [200, 300].map(Id::new).into() };
+        hears(&mut proto, link, Id::new(150), Message::Ring(view.into()));
+        assert_eq!(proto.successors()[0], Id::new(300));
+        let mut header = frame(250, Flags::default());
+        assert_eq!(proto.route(&mut header, Some(other), NOW), Hop::Forward(link));
+        assert!(!header.flags.has(LAST), "{header:?}");
     }
 }
