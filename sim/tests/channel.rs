@@ -289,11 +289,11 @@ fn nothing_is_lost_when_a_third_dies_and_the_root_with_it_while_messages_flow() 
 #[test]
 fn members_are_attached_again_within_two_beats_of_the_death_of_the_root() {
     let mut times = Vec::new();
-    for seed in 0..100 {
+    for seed in 0..40 {
         let mut scene = Scene::new(40, 1000 + seed);
         scene.join_all(0..40);
         // At any moment between two beats.
-        scene.run(20 * MS * seed as u32);
+        scene.run(50 * MS * seed as u32);
         let root = scene.root();
         scene.world.kill(root);
         scene.run(2 * S);
@@ -306,7 +306,7 @@ fn members_are_attached_again_within_two_beats_of_the_death_of_the_root() {
     }
     times.sort_unstable();
     // A few need another round, where all that a node knows of nearer ones is below it.
-    assert!(times[89] <= 4 * S && times[94] <= 5 * S && times[99] <= 6 * S, "{times:?}");
+    assert!(times[35] <= 4 * S && times[39] <= 5 * S, "{times:?}");
 }
 
 #[test]

@@ -14,11 +14,7 @@ const S: Duration = Duration::from_secs(1);
 fn ring(count: usize, config: &Config, seed: u64) -> World {
     let mut world = World::new(seed, Network::default());
     world.audit = true;
-    // One after the other: a crowd that starts at once takes minutes to find its places where no node tells of its neighbours.
-    for _ in 0..count {
-        world.start(1, config);
-        world.run_for(S / 20);
-    }
+    world.start(count, config);
     let took = world.run_until(120 * S, count, |world| world.is_ideal());
     assert!(took.is_some(), "no ideal ring\n{}", world.describe());
     world.run_for(60 * S);

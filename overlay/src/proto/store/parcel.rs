@@ -26,13 +26,13 @@ const MAX_SENT: usize = 128;
 const MAX_OPEN: usize = 128;
 const MAX_OPEN_OF_LINK: usize = 32;
 
-/// How long the parts of a parcel may take. Also for how long a whole one is remembered, and what came of it said again.
+/// How long each next part of a parcel may take. Also for how long a whole one is remembered, and what came of it said again.
 const OPEN_FOR: Duration = Duration::from_secs(4);
 
-/// How long a sender waits to hear of a parcel before it sends again what is missing; twice as long each time.
+/// How long a sender waits to hear of a parcel before it sends again what is missing; twice as long each time that nothing more arrived.
 const RESEND_AFTER: Duration = Duration::from_millis(500);
 
-/// Times that a parcel is sent at most.
+/// Times that a parcel is sent at most without anything more of it arriving: so twenty times in all, since it has five parts at most.
 const MAX_TRIES: u32 = 4;
 
 /// Parcels on their way at once: at the beginning, and at most.
@@ -76,7 +76,7 @@ struct Sent {
     have: u8,
     /// First hops that were tried.
     tried: Vec<LinkId>,
-    /// Times that it was sent; 0 while it waits for its turn.
+    /// Times that it was sent since something of it arrived; 0 while it waits for its turn.
     tries: u32,
     /// It was sent a short while ago, and may still arrive.
     on_its_way: bool,
@@ -99,7 +99,7 @@ impl Sent {
         self.have & all(self.parts()) == all(self.parts())
     }
 
-    /// It was sent, and nothing came back in time.
+    /// It was sent, and nothing has come back in time.
     fn is_unheard(&self) -> bool {
         self.have == 0 && (self.tries > 1 || self.tries == 1 && !self.on_its_way)
     }
@@ -341,12 +341,15 @@ impl Proto {
             open.push_back(Open { src, number, of, parts, link, pieces, have: 0, since: now });
             open.len() - 1
         });
-        let parcel = &mut open[at];
-        let is_new = parcel.have & 1 << part == 0;
-        if is_new {
-            parcel.have |= 1 << part;
+        let is_new = open[at].have & 1 << part == 0;
+        // The order is that of the last part.
+        if is_new && let Some(mut parcel) = open.remove(at) {
+            (parcel.have, parcel.since) = (parcel.have | 1 << part, now);
             parcel.pieces[usize::from(part)] = Some(bytes);
+            open.push_back(parcel);
         }
+        let parcel = if is_new { open.back_mut() } else { open.get_mut(at) };
+        let Some(parcel) = parcel else { return };
         let (have, whole) = (parcel.have, parcel.is_whole());
         let pieces = (whole && is_new).then(|| std::mem::take(&mut parcel.pieces));
         if whole || part + 1 == parts {
@@ -368,7 +371,10 @@ impl Proto {
 
     fn on_have_parts(&mut self, number: u32, have: u8, now: Time) {
         let Some(sent) = self.sent_parcel(number) else { return };
-        sent.have |= have;
+        if have & !sent.have != 0 {
+            // It gets through: the next wait is a short one again.
+            (sent.have, sent.tries) = (sent.have | have, 0);
+        }
         let (whole, tries, since) = (sent.is_whole(), sent.tries, sent.since);
         let Some(store) = self.store.as_mut() else { return };
         let parcels = &mut store.parcels;
