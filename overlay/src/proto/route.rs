@@ -7,7 +7,8 @@
 //!
 //! **The end of the way.** The node whose successor owns the target hands the frame to that successor, flagged
 //! [`LAST`](Flags::LAST); from there it only steps along the ring towards the target. Where these steps end at a node that has lost its
-//! neighbours, the frame is in a dead end like any other, and not flagged any more.
+//! neighbours, a frame for one node is in a dead end like any other, and not flagged any more; that for the owner of a key stays flagged, for
+//! who has lost all before it learns from the flag that it is the owner.
 //!
 //! **Dead ends.** Where no link promises better than the bound, the frame begins to keep a *trail* of the nodes that it visits
 //! and goes to the best of the links not on it, nearer or not; a node with none left gives it back. As soon as a node
@@ -105,7 +106,7 @@ impl Proto {
             return self.leave_from_outside(header, avoid);
         }
         let target = header.target();
-        let exact = !header.flags.has(Flags::KEY) || target != header.dst;
+        let exact = is_exact(header);
         if exact && let Some(link) = self.links.open_to(target) {
             return Hop::Forward(link.id);
         }
@@ -154,7 +155,8 @@ impl Proto {
         }
         let last = header.flags.has(Flags::LAST);
         let before = header.flags.has(Flags::BEFORE) && !exact;
-        let unvisited = |peer: &Id| !header.trail.contains(peer);
+        // A node may own a key without knowing it until it is told so.
+        let unvisited = |peer: &Id| !exact || !header.trail.contains(peer);
         let step_to =
             |peer: Id| self.links.open_to(peer).filter(|link| unvisited(&link.peer)).map(|link| Hop::Forward(link.id));
 
@@ -163,7 +165,8 @@ impl Proto {
                 return Some(here);
             }
             let step = successor.and_then(step_to);
-            if step.is_some() {
+            // A key's owner is to hear of it though the frame comes another way.
+            if step.is_some() || !exact {
                 header.flags = header.flags.with(Flags::LAST);
             }
             return step;
@@ -172,11 +175,8 @@ impl Proto {
         match (owned, before) {
             (true, false) => Some(here),
             (true, true) => {
-                let step = predecessor.and_then(step_to);
-                if step.is_some() {
-                    header.flags = header.flags.with(Flags::LAST);
-                }
-                step.or(Some(here))
+                header.flags = header.flags.with(Flags::LAST);
+                predecessor.and_then(step_to).or(Some(here))
             }
             // The node before says that this one owns the target; a predecessor that is nearer may not have told it yet. Where the nodes
             // before it have died, that of a key is so; but who is sought may live among them, and be reached from the other side.
@@ -207,7 +207,9 @@ impl Proto {
 
     /// Away from a dead end: to the best link not yet on the trail, or back.
     fn leave_dead_end(&self, header: &mut Header, target: Id) -> Hop {
-        header.flags = header.flags.without(Flags::LAST);
+        if is_exact(header) {
+            header.flags = header.flags.without(Flags::LAST);
+        }
         let mark = header.trail.iter().position(|&id| id == self.me);
         let mark = mark.unwrap_or_else(|| {
             header.trail.push(self.me);
@@ -237,6 +239,11 @@ impl Proto {
         let message = crate::wire::Message::Unreachable(crate::wire::Unreachable { peer: header.dst, nobody });
         self.send_to(header.src, header.answer_through(), Flags::default(), message, now);
     }
+}
+
+/// Whether a frame is for one node alone, and not for whoever owns a key.
+fn is_exact(header: &Header) -> bool {
+    !header.flags.has(Flags::KEY) || header.target() != header.dst
 }
 
 /// Whether a frame that has been to these nodes may be sent over this link, for the sake of a node that it leads to.
