@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use atoll_tests::measure::{Group, Report, child};
+use atoll_tests::measure::{Group, Report, child, pest};
 use clap::{Parser, Subcommand};
 
 /// Measures Atoll and prints each figure beside its target.
@@ -36,6 +36,9 @@ enum Child {
     /// A signalling server.
     #[command(hide = true)]
     Server(child::ServerOptions),
+    /// A hostile member of a channel.
+    #[command(hide = true)]
+    Pest(pest::PestOptions),
 }
 
 #[tokio::main]
@@ -44,6 +47,7 @@ async fn main() -> ExitCode {
     let done = match arguments.child {
         Some(Child::Node(options)) => child::node(options).await,
         Some(Child::Server(options)) => child::server(options).await,
+        Some(Child::Pest(options)) => pest::pest(options).await,
         None if arguments.list => {
             list();
             Ok(())

@@ -15,6 +15,7 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use super::channels::Came;
 use super::child::{Answer, NodeOptions, Place, Question, Reply, Request, is_one_ring};
 use super::objects::Fetched;
+use super::pest::Nuisance;
 use super::storage::Wrote;
 
 /// How often nodes are asked whether they are one ring.
@@ -248,6 +249,36 @@ impl ServerProcess {
     /// `kill -9`.
     pub(super) async fn kill(mut self) -> anyhow::Result<()> {
         Ok(self.child.kill().await?)
+    }
+}
+
+/// A hostile member of a channel, in a process of its own with the lowest priority.
+pub(super) struct PestProcess {
+    input: ChildStdin,
+    output: ChildStdout,
+    _child: Child,
+}
+
+impl PestProcess {
+    /// Has it attack these nodes.
+    pub(super) fn start(url: &str, channel: &str, victims: &[Id]) -> anyhow::Result<Self> {
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(std::env::current_exe()?);
+        command.args(["pest", "--signalling", url, "--channel", channel]);
+        for victim in victims {
+            command.args(["--victim", &victim.to_string()]);
+        }
+        let (child, input, output) = start(command)?;
+        Ok(PestProcess { input, output, _child: child })
+    }
+
+    /// Has it end, and tell what it did.
+    pub(super) async fn end(self) -> anyhow::Result<Nuisance> {
+        let PestProcess { input, output, _child } = self;
+        drop(input);
+        let mut told = String::new();
+        tokio::time::timeout(PATIENCE, BufReader::new(output).read_line(&mut told)).await??;
+        serde_json::from_str(&told).context("the pest does not say what it did")
     }
 }
 

@@ -11,7 +11,7 @@ mod link;
 mod memory;
 mod objects;
 mod pair;
-mod pest;
+pub mod pest;
 mod process;
 mod raw;
 mod report;

@@ -4,6 +4,7 @@
 //! link. A node that has much to pass on itself holds back what it allows: so a whole tree slows its publishers down. A neighbour that
 //! takes nothing for [`SLOW_AFTER`] holds nobody back any more; what falls out of the log meanwhile it misses.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::LinkId;
@@ -20,7 +21,13 @@ pub(super) const EDGE_WINDOW: u64 = 64 << 10;
 pub(super) const TELL_EVERY: u64 = EDGE_WINDOW / 16;
 
 /// A neighbour that takes nothing for so long holds up nobody else.
-pub(super) const SLOW_AFTER: Duration = Duration::from_secs(1);
+const SLOW_AFTER: Duration = Duration::from_secs(1);
+
+/// The same for one that has not taken [`EDGE_WINDOW`] yet: it may be one that never takes anything.
+const NEW_SLOW_AFTER: Duration = Duration::from_millis(250);
+
+/// Of a neighbour that has taken nothing for so long nobody waits to hear that it did.
+pub(super) const GATHER_FOR: Duration = Duration::from_millis(50);
 
 /// A neighbour that takes nothing for so long is given up. It may join anew.
 pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(20);
@@ -49,10 +56,14 @@ pub(super) struct Edge {
     has: Vec<((Id, u64), Ranges)>,
     has_until: u64,
     hearing: Vec<Head>,
+    /// What it has sent of streams that are known here.
+    brought: BTreeMap<(Id, u64), Ranges>,
     cursor: u64,
     missed: bool,
     sent: u64,
     taken: u64,
+    /// Since when it is to take something, or when it did last.
+    took: Time,
     limit: u64,
     came: u64,
     told: u64,
@@ -74,10 +85,12 @@ impl Edge {
             has: Vec::new(),
             has_until: 0,
             hearing: Vec::new(),
+            brought: BTreeMap::new(),
             cursor: 0,
             missed: false,
             sent: 0,
             taken: 0,
+            took: now,
             limit: EDGE_WINDOW,
             came: 0,
             told: 0,
@@ -135,7 +148,10 @@ impl Edge {
         self.sent + bytes as u64 <= self.limit
     }
 
-    pub(super) fn sent(&mut self, bytes: usize) {
+    pub(super) fn sent(&mut self, bytes: usize, now: Time) {
+        if self.on_the_way() == 0 {
+            self.took = now;
+        }
         self.sent += bytes as u64;
         self.cursor += 1;
         self.stuck_since = None;
@@ -146,10 +162,23 @@ impl Edge {
         self.sent - self.taken
     }
 
+    /// The same, where it is worth waiting for the neighbour to say so.
+    pub(super) fn untaken(&self, now: Time) -> u64 {
+        if self.slow || now.since(self.took) >= GATHER_FOR { 0 } else { self.on_the_way() }
+    }
+
+    /// How long it may hold up others while it takes nothing.
+    pub(super) fn patience(&self) -> Duration {
+        if self.taken < EDGE_WINDOW { NEW_SLOW_AFTER } else { SLOW_AFTER }
+    }
+
     /// The neighbour says what has come, and what may. It can neither take back what it allowed nor claim what was not sent, nor allow
     /// more than a window. Whether it took anything.
-    pub(super) fn credit(&mut self, received: u64, limit: u64) -> bool {
+    pub(super) fn credit(&mut self, received: u64, limit: u64, now: Time) -> bool {
         let taken = received.min(self.sent);
+        if taken > self.taken {
+            self.took = now;
+        }
         let took = taken > self.taken || limit > self.limit;
         self.taken = self.taken.max(taken);
         self.limit = self.limit.max(limit.min(self.taken.saturating_add(EDGE_WINDOW)));
@@ -160,6 +189,28 @@ impl Edge {
     pub(super) fn came(&mut self, bytes: usize) -> bool {
         self.came += bytes as u64;
         self.came <= self.granted
+    }
+
+    /// It has sent these messages of a stream. Whether it had done so before: nobody sends anything twice over an edge, but for what is on
+    /// its way while this node tells it anew what it has.
+    pub(super) fn brings_again(&mut self, stream: (Id, u64), from: u64, to: u64) -> bool {
+        if !self.brought.contains_key(&stream) {
+            if self.brought.len() >= super::MAX_STREAMS {
+                // Streams come and go. What went before is forgotten.
+                self.brought = BTreeMap::new();
+            }
+            self.brought.insert(stream, Ranges::default());
+        }
+        let Some(ranges) = self.brought.get_mut(&stream) else { return false };
+        let again = ranges.meets(from, to);
+        ranges.insert(from, to);
+        again
+    }
+
+    /// The neighbour joins anew over the same link: what it brought is not forgotten by that.
+    pub(super) fn goes_on_from(mut self, before: Option<Edge>) -> Self {
+        self.brought = before.map_or_else(BTreeMap::new, |before| before.brought);
+        self
     }
 
     /// What to tell it now, if anything: what has come, and what may come in all; no more than before while this node is `blocked`.
@@ -178,6 +229,6 @@ impl Edge {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.has.capacity() * size_of::<((Id, u64), Ranges)>()
+        (self.has.capacity() + self.brought.len()) * size_of::<((Id, u64), Ranges)>()
     }
 }

@@ -21,7 +21,7 @@ const LOGS_BYTES: usize = 16 << 20;
 const LOG_AGE: Duration = Duration::from_secs(60);
 
 /// Bytes that an envelope takes in memory besides its own.
-const AROUND: usize = 256;
+pub(super) const AROUND: usize = 256;
 
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Entry {
@@ -71,6 +71,10 @@ impl Log {
 
     pub(super) fn get(&self, number: u64) -> Option<&Entry> {
         self.entries.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// The number of the first entry that there is.

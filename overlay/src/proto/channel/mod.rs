@@ -19,6 +19,8 @@ mod publish;
 mod ranges;
 mod receive;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod time;
 mod tree;
 mod watch;
@@ -333,7 +335,7 @@ impl Channel {
                 break;
             }
             let message = Message::Envelope(Arc::clone(&entry.envelope));
-            edge.sent(bytes);
+            edge.sent(bytes, scene.now);
             has_missed |= edge.take_missed();
             scene.stats.sent += 1;
             scene.send(edge.link, edge.peer, message);
@@ -351,10 +353,9 @@ impl Channel {
         waiting.unwrap_or(0).max(cut_off)
     }
 
-    /// Bytes on the way to the one of those that has taken the least.
-    fn untaken(&self) -> usize {
-        let each = self.edges.iter().filter(|edge| !edge.slow).map(Edge::on_the_way);
-        each.max().unwrap_or(0) as usize
+    /// Bytes on the way to the one of those that has taken the least, but takes some.
+    fn untaken(&self, now: Time) -> usize {
+        self.edges.iter().map(|edge| edge.untaken(now)).max().unwrap_or(0) as usize
     }
 
     /// Gives the application what it is due.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::timer::Time;
 use super::super::{Answer, Output, Proto, Token};
+use super::edge::GATHER_FOR;
 use super::stream::Stream;
 use super::tree::{Place, tree};
 use super::{Channel, MAX_CHANNELS, Scene};
@@ -24,7 +25,7 @@ const MAX_WAITING_BYTES: usize = 1 << 20;
 const SEAL_BELOW: usize = 32 << 10;
 
 /// While neighbours have so many bytes still to take, those on the way included, what is published waits for more, to go out together: they are
-/// busy, and many messages under one signature cost them little more than one.
+/// busy, and many messages under one signature cost them little more than one. No longer than [`GATHER_FOR`].
 const GATHER_ABOVE: usize = 12 << 10;
 
 /// How long a message waits to be published at most.
@@ -95,6 +96,8 @@ pub(super) struct Member {
     /// Each with the time at which it has waited for too long.
     waiting: VecDeque<(Token, Published, Time)>,
     waiting_bytes: usize,
+    /// Until when what waits is gathered, to go out together.
+    gathers_until: Option<Time>,
 }
 
 impl Member {
@@ -110,7 +113,13 @@ impl Member {
 
     pub(super) fn due(&self) -> Option<Time> {
         let waiting = self.waiting.front().map(|&(_, _, until)| until);
-        self.joining.iter().chain(&self.leaving).map(|&(_, until)| until).chain(waiting).min()
+        let moments = self.joining.iter().chain(&self.leaving).map(|&(_, until)| until);
+        moments.chain(waiting).chain(self.gathers_until).min()
+    }
+
+    /// Whether what waits has been gathered for long enough.
+    pub(super) fn has_gathered(&self, now: Time) -> bool {
+        self.gathers_until.is_some_and(|until| until <= now)
     }
 }
 
@@ -151,7 +160,7 @@ impl Channel {
 
     /// Puts what waits into envelopes, as long as neighbours take them. Whether there was any.
     pub(super) fn publish_more(&mut self, scene: &mut Scene<'_>) -> bool {
-        let (backlog, untaken) = (self.backlog(), self.untaken());
+        let (backlog, untaken) = (self.backlog(), self.untaken(scene.now));
         let Some(member) = self.member.as_mut() else { return false };
         if member.joining.is_some() {
             // Should it find no place, its messages would come to nobody.
@@ -159,9 +168,15 @@ impl Channel {
         }
         let count = Envelope::fit(member.waiting.iter().map(|(_, message, _)| message));
         let is_full = count < member.waiting.len();
-        if count == 0 || backlog >= SEAL_BELOW || (!is_full && backlog + untaken >= GATHER_ABOVE) {
+        if count == 0 || backlog >= SEAL_BELOW {
+            member.gathers_until = None;
             return false;
         }
+        if !is_full && backlog + untaken >= GATHER_ABOVE && !member.has_gathered(scene.now) {
+            member.gathers_until.get_or_insert(scene.now.after(GATHER_FOR));
+            return false;
+        }
+        member.gathers_until = None;
         let (tokens, messages): (Vec<Token>, Vec<Published>) =
             member.waiting.drain(..count).map(|(token, message, _)| (token, message)).unzip();
         member.waiting_bytes -= messages.iter().map(size).sum::<usize>();
@@ -239,6 +254,7 @@ impl Proto {
             next: 0,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            gathers_until: None,
         };
         channel.member = Some(Box::new(member));
         (channel.since, channel.idle_since) = (now, None);

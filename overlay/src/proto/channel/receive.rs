@@ -152,15 +152,21 @@ impl Proto {
         };
         let finding = channel.examine(&envelope, now);
         let allowed = channel.edge_mut(link).is_some_and(|edge| edge.came(envelope.bytes().len()));
+        let (name, bytes) = ((envelope.publisher(), envelope.label().stream), envelope.bytes().len());
+        let is_known = matches!(finding, Finding::New(_) | Finding::Duplicate);
+        let again = is_known
+            && channel
+                .edge_mut(link)
+                .is_some_and(|edge| edge.brings_again(name, envelope.label().first, envelope.end()));
         let misdeed = match (&finding, allowed) {
             (Finding::Forged, _) => Some(Misdeed::Forged),
             (_, false) => Some(Misdeed::Overrun),
+            _ if again && !self.may_repeat(peer, bytes, now) => Some(Misdeed::Flood),
             _ => None,
         };
         self.with_channel(id, now, |channel, scene| {
             match finding {
                 Finding::New(key) => {
-                    let name = (envelope.publisher(), envelope.label().stream);
                     channel.take(envelope, Some(link), scene);
                     if let Some(stream) = channel.streams.get_mut(&name) {
                         stream.key = key;
@@ -204,7 +210,7 @@ impl Proto {
 
     pub(super) fn on_credit(&mut self, link: LinkId, id: ChannelId, received: u64, limit: u64, now: Time) {
         let left = self.with_channel(id, now, |channel, scene| {
-            if channel.edge_mut(link).is_some_and(|edge| edge.credit(received, limit)) {
+            if channel.edge_mut(link).is_some_and(|edge| edge.credit(received, limit, now)) {
                 channel.pump(scene);
             }
             channel.leave_when_done(scene)

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::super::timer::{Time, Timer};
 use super::super::{LinkId, Proto};
-use super::edge::{ASK_AGAIN, GIVE_UP_AFTER, SLOW_AFTER};
+use super::edge::{ASK_AGAIN, GIVE_UP_AFTER};
 use super::receive::FORGET_AFTER;
 use super::tree::{Alarm, BEAT_EVERY, DEAD_AFTER, LATE_AFTER, Place, tree};
 use super::{Channel, Scene};
 use crate::wire::{ChannelId, Join, Tree};
 
-/// A node that nobody needs in the tree of a channel leaves it after so long.
+/// A node that nobody needs in the tree of a channel leaves it after so long; at once, where it has no messages that somebody may yet miss.
 const IDLE_AFTER: Duration = Duration::from_secs(5);
 
 /// How often a newer proof of membership is shown to the parent.
@@ -41,7 +41,7 @@ impl Channel {
     /// The next moment at which something is to be done.
     fn due(&self) -> Time {
         let place = match &self.place {
-            Place::Detached { retry } => Some(*retry),
+            Place::Detached { retry } => self.is_needed().then_some(*retry),
             Place::Joining { until, .. } => Some(*until),
             Place::Root { beat } => Some(beat.after(BEAT_EVERY)),
             Place::Attached { beat, .. } => match self.alarm {
@@ -51,20 +51,31 @@ impl Channel {
             },
         };
         let edges = self.edges.iter().filter_map(|edge| match (edge.stuck_since, edge.slow) {
-            (Some(since), false) => Some(since.after(SLOW_AFTER)),
+            (Some(since), false) => Some(since.after(edge.patience())),
             (Some(since), true) => Some(since.after(GIVE_UP_AFTER)),
             (None, _) if edge.greeted && !edge.ready => Some(edge.since.after(ASK_AGAIN)),
             (None, _) => None,
         });
         let streams = self.streams.values().filter_map(|stream| stream.due());
-        let idle = self.idle_since.map(|since| since.after(IDLE_AFTER));
+        let idle = self.idle_until();
         let member = self.member.as_ref().and_then(|member| member.due());
         let rest = [place, idle, member, Some(self.tidied.after(TIDY_EVERY))];
         rest.into_iter().flatten().chain(edges).chain(streams).min().unwrap_or(self.tidied)
     }
 
-    fn is_needed(&self) -> bool {
+    pub(super) fn is_needed(&self) -> bool {
         self.member.is_some() || self.edges.iter().any(|edge| !edge.is_parent)
+    }
+
+    /// A neighbour has left: maybe it was the last that needed this node.
+    pub(super) fn note_idle(&mut self, now: Time) {
+        self.idle_since = if self.is_needed() { None } else { self.idle_since.or(Some(now)) };
+    }
+
+    /// How long the node stays in the tree, where nobody needs it.
+    fn idle_until(&self) -> Option<Time> {
+        let patience = if self.log.is_empty() { Duration::ZERO } else { IDLE_AFTER };
+        self.idle_since.map(|since| since.after(patience))
     }
 
     fn act(&mut self, scene: &mut Scene<'_>) -> Need {
@@ -73,13 +84,16 @@ impl Channel {
         self.look_at_edges(scene);
         self.end_late_join(scene);
         self.end_late_messages(scene);
+        if self.member.as_ref().is_some_and(|member| member.has_gathered(now)) {
+            self.pump(scene);
+        }
         self.leave_when_done(scene);
         if self.tidied.after(TIDY_EVERY) <= now {
             self.tidy(scene);
         }
-        self.idle_since = if self.is_needed() { None } else { self.idle_since.or(Some(now)) };
+        self.note_idle(now);
         match &self.place {
-            Place::Detached { retry } if *retry <= now => Need::Seek,
+            Place::Detached { retry } if *retry <= now && self.is_needed() => Need::Seek,
             Place::Joining { link, until, .. } if *until <= now => {
                 let link = *link;
                 self.detach(scene);
@@ -139,7 +153,7 @@ impl Channel {
                     self.detach(scene);
                     continue;
                 }
-                Some(since) if since.after(SLOW_AFTER) <= now && !edge.slow => {
+                Some(since) if since.after(edge.patience()) <= now && !edge.slow => {
                     edge.slow = true;
                     changed = true;
                 }
@@ -242,7 +256,7 @@ impl Proto {
 
     fn forget_if_idle(&mut self, id: ChannelId, now: Time) {
         let Some(channel) = self.channel(id) else { return };
-        if channel.idle_since.is_none_or(|since| since.after(IDLE_AFTER) > now) {
+        if channel.idle_until().is_none_or(|until| until > now) {
             return;
         }
         for link in channel.edges.iter().map(|edge| edge.link).collect::<Vec<_>>() {

@@ -194,6 +194,7 @@ impl Channel {
         for edge in self.edges.extract_if(.., |edge| !edge.is_parent) {
             scene.tell(edge.link, edge.peer, Tree::Drop { channel: self.id, attempt: edge.attempt });
         }
+        self.note_idle(scene.now);
     }
 }
 
@@ -287,7 +288,9 @@ impl Proto {
             if let Some(channels) = self.channels.as_mut() {
                 channels.stats.refused += 1;
             }
-            self.send_on(link, tree(Tree::Refused { channel: id, attempt, reason }));
+            if self.tells_refusal(peer, now) {
+                self.send_on(link, tree(Tree::Refused { channel: id, attempt, reason }));
+            }
             return;
         }
         let channels = self.channels.get_or_insert_default();
@@ -302,8 +305,8 @@ impl Proto {
                 // It only shows a newer proof.
                 return;
             }
-            channel.edges.retain(|edge| edge.link != link);
-            channel.edges.push(Edge::new(link, peer, false, attempt, now));
+            let before = channel.edges.extract_if(.., |edge| edge.link == link).last();
+            channel.edges.push(Edge::new(link, peer, false, attempt, now).goes_on_from(before));
             lost.iter().for_each(|&peer| channel.lose(peer));
             match channel.path(scene.me).filter(|_| channel.settled) {
                 Some(path) => {
@@ -334,10 +337,11 @@ impl Proto {
             return Err(JoinRefusal::Full);
         }
         let channels: &Channels = self.channels.get_or_insert_default();
-        let channel = channels.table.get(&id);
-        if channel.is_none() && channels.table.len() >= MAX_CHANNELS {
+        let (is_new, is_full) = (!channels.table.contains_key(&id), channels.table.len() >= MAX_CHANNELS);
+        if is_new && (is_full || !self.may_open(link, peer, now)) {
             return Err(JoinRefusal::Full);
         }
+        let channel = self.channel(id);
         if let Some(gate) = &terms.gate {
             let proof = proof.ok_or(JoinRefusal::Proof)?;
             let known = channel.is_some_and(|channel| channel.proof.as_ref() == Some(proof));
@@ -448,6 +452,7 @@ impl Proto {
     pub(super) fn on_child_leaves(&mut self, link: LinkId, id: ChannelId, now: Time) {
         self.with_channel(id, now, |channel, scene| {
             channel.edges.retain(|edge| edge.link != link || edge.is_parent);
+            channel.note_idle(scene.now);
             channel.pump(scene);
         });
     }
@@ -492,8 +497,9 @@ impl Proto {
                 if let (true, Some(peer)) = (had_parent || asked, died) {
                     channel.lose(peer);
                 }
+                channel.note_idle(scene.now);
                 channel.pump(scene);
-                had_parent || asked
+                (had_parent || asked) && channel.is_needed()
             });
             if orphaned == Some(true) {
                 self.seek_place(id, now);
