@@ -202,13 +202,21 @@ impl Proto {
         }
     }
 
-    /// The link failed: while it was set up, or open.
+    /// The link failed: while it was set up, or open. One that opened here and brought nothing the other end has given up meanwhile: it is no death,
+    /// but an attempt that failed.
     pub(super) fn on_link_down(&mut self, link: LinkId, now: Time) {
         let Some(entry) = self.links.get(link) else { return };
-        if entry.is_open() {
-            self.drop_link(link, now);
-        } else {
-            self.dial_failed(link, now);
+        let (peer, missed) = (entry.peer, entry.dialled && entry.purpose == Purpose::Ring);
+        match (entry.is_open(), entry.heard) {
+            (true, true) => self.drop_link(link, now),
+            (true, false) => {
+                self.failed.insert(peer, Verdict::Unknown, self.config.failed_for, now);
+                self.remove_link(link, false, now);
+                if missed {
+                    self.miss_neighbour(peer);
+                }
+            }
+            (false, _) => self.dial_failed(link, now),
         }
     }
 

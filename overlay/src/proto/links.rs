@@ -60,6 +60,8 @@ pub(super) struct Link {
     pub(super) member: bool,
     /// Whether the other end has sent a description.
     pub(super) described: bool,
+    /// Whether anything has come over it.
+    pub(super) heard: bool,
     /// Silent for too long to be relied on.
     pub(super) suspect: bool,
     /// Links that the peer could still accept, as it said last.
@@ -82,9 +84,15 @@ impl Link {
             time: now,
             member: false,
             described: false,
+            heard: false,
             suspect: false,
             room: 0,
         }
+    }
+
+    /// Something has come over it.
+    pub(super) fn hear(&mut self, now: Time) {
+        (self.time, self.heard, self.suspect) = (now, true, false);
     }
 
     pub(super) fn is_open(&self) -> bool {

@@ -309,8 +309,7 @@ impl Proto {
     fn on_frame(&mut self, link: LinkId, frame: Frame, now: Time) {
         let Some(from) = self.links.get_mut(link).filter(|link| link.is_open()) else { return };
         let peer = from.peer;
-        from.time = now;
-        from.suspect = false;
+        from.hear(now);
         if frame.header.kind < kind::FIRST_ROUTED {
             self.on_neighbour_message(link, peer, frame.message, now);
         } else {

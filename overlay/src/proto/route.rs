@@ -51,8 +51,7 @@ impl Proto {
     /// This is all that forwarding takes. When the answer is [`Hop::Drop`], pass the header to [`Proto::report`].
     pub fn route(&mut self, header: &mut Header, from: Option<LinkId>, now: Time) -> Hop {
         if let Some(link) = from.and_then(|from| self.links.get_mut(from)) {
-            link.time = now;
-            link.suspect = false;
+            link.hear(now);
         }
         let hop = self.next_hop(header, from.as_slice());
         match hop {

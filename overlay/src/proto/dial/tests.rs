@@ -123,3 +123,30 @@ fn a_member_is_answered_through_a_neighbour_until_the_one_before_it_has_a_link_a
     proto.handle(Input::LinkDown { link: before }, NOW);
     assert_eq!(via(&proto), Some(Id::new(110)));
 }
+
+#[test]
+fn a_successor_whose_link_ends_before_it_brought_anything_stays_in_the_list() {
+    for heard in [false, true] {
+        let (mut proto, link) = member_of_five(8);
+        let (successor, other) =
+            (Id::new(110), proto.peers().find(|peer| peer.id == Id::new(120)).expect("a link").link);
+        // It closes the link, and has another when it is asked.
+        hears(&mut proto, link, successor, Message::Close);
+        let attempt = outputs(&mut proto).into_iter().find_map(|output| match output {
+            Output::Send { frame: Frame { header, message: Message::Dial(dial) }, .. } if header.dst == successor => {
+                Some(dial.attempt)
+            }
+            _ => None,
+        });
+        let accepted = Dial { attempt: attempt.expect("it is asked"), step: Step::Describe("an offer".to_owned()) };
+        hears(&mut proto, other, successor, Message::Dial(accepted));
+        let link = connecting(&mut proto);
+        proto.handle(Input::LinkUp { link, role: Role::Member }, NOW);
+        if heard {
+            tells(&mut proto, link, 110, &[100, 90], &[120, 80]);
+        }
+        assert_eq!(proto.successors()[0], successor);
+        proto.handle(Input::LinkDown { link }, NOW);
+        assert_eq!(proto.successors().contains(&successor), !heard, "{:?}", proto.successors());
+    }
+}
