@@ -1,4 +1,4 @@
-//! The paper's own Chord, to compare with: its next hop, and its refreshing of fingers ([`Config::classic`](super::Config)).
+//! The paper's own Chord, to compare with: its next hop, and its refreshing of fingers ([`Config::classic`](super::Config), with the feature `classic`).
 //!
 //! Stoica, Morris, Liben-Nowell, Karger, Kaashoek, Dabek, Balakrishnan: "Chord: a scalable peer-to-peer lookup protocol for
 //! Internet applications", IEEE/ACM Transactions on Networking 2003. Lookups go clockwise to the closest preceding node among
@@ -93,7 +93,7 @@ impl Proto {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "classic"))]
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;

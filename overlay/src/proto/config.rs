@@ -21,7 +21,7 @@ pub enum Routing {
     /// To the node nearest to the target that does not lie behind it.
     Clockwise,
     /// As in the paper on Chord: to the closest preceding node among the own fingers and successors. See
-    /// [`Config::classic`].
+    /// `Config::classic`. Without the feature `classic` the same as [`Clockwise`](Self::Clockwise).
     Chord,
 }
 
@@ -175,6 +175,7 @@ impl Config {
     /// Chord as in the paper (Stoica et al., "Chord", IEEE/ACM ToN 2003), to compare with: clockwise routing over fingers at
     /// all powers of two and a successor list of 20, no limit of links, repair only in periods of 30 seconds. What stays
     /// different from the paper is told in the module `chord`.
+    #[cfg(feature = "classic")]
     pub fn classic() -> Self {
         let period = Duration::from_secs(30);
         Config {
@@ -193,6 +194,16 @@ impl Config {
             dead_after: period * 5 / 6,
             ..Config::with_links(usize::from(u16::MAX))
         }
+    }
+
+    /// Whether frames are routed as in the paper on Chord.
+    pub(super) fn is_classic(&self) -> bool {
+        cfg!(feature = "classic") && self.routing == Routing::Chord
+    }
+
+    /// Whether fingers are laid as in the paper on Chord.
+    pub(super) fn has_classic_fingers(&self) -> bool {
+        cfg!(feature = "classic") && self.placement == Placement::PowersOfTwo
     }
 
     /// Whether neighbours are told of each other: for routing, and as hints of who is near on the ring.

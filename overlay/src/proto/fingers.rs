@@ -126,7 +126,7 @@ impl Proto {
         if self.phase != Phase::Member {
             return;
         }
-        if self.config.placement == Placement::PowersOfTwo {
+        if self.config.has_classic_fingers() {
             return self.fix_fingers(now);
         }
         self.lay_arcs();
@@ -275,7 +275,7 @@ impl Proto {
 
     /// A peer that was asked to be a finger named another instead. Whether that one is dialled now.
     pub(super) fn finger_alternative(&mut self, peer: Id, now: Time) -> bool {
-        if self.config.placement == Placement::PowersOfTwo {
+        if self.config.has_classic_fingers() {
             return false;
         }
         let me = self.me;

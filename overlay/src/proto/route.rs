@@ -68,11 +68,11 @@ impl Proto {
     pub(super) fn first_hop(&self, header: &mut Header, tried: &[LinkId]) -> Hop {
         for detour in [false, true].into_iter().filter(|_| !tried.is_empty()) {
             let mut other = header.clone();
-            let hop = match (detour, self.config.routing) {
-                (false, _) => self.next_hop(&mut other, tried),
-                (true, Routing::Chord) => break,
+            let hop = match detour {
+                false => self.next_hop(&mut other, tried),
+                true if self.config.is_classic() => break,
                 // Where the way ends at the next node already, a detour may still lead around what is wrong with the link.
-                (true, _) => self.greedy(&mut other, header.target(), tried),
+                true => self.greedy(&mut other, header.target(), tried),
             };
             let untried = match hop {
                 Hop::Deliver => true,
@@ -109,7 +109,7 @@ impl Proto {
         if exact && let Some(link) = self.links.open_to(target) {
             return Hop::Forward(link.id);
         }
-        if self.config.routing == Routing::Chord {
+        if self.config.is_classic() {
             return self.chord_hop(header, target, exact, avoid);
         }
         // A neighbour says that it has a link to the target: it knows better than the arcs, which lag behind while nodes join.
