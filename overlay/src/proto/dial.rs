@@ -202,19 +202,15 @@ impl Proto {
         }
     }
 
-    /// The link failed: while it was set up, or open. One that opened here and brought nothing the other end has given up meanwhile: it is no death,
-    /// but an attempt that failed.
+    /// The link failed: while it was set up, or open. One that opened here and brought nothing the other end has given up meanwhile: the peer lives.
     pub(super) fn on_link_down(&mut self, link: LinkId, now: Time) {
         let Some(entry) = self.links.get(link) else { return };
-        let (peer, missed) = (entry.peer, entry.dialled && entry.purpose == Purpose::Ring);
+        let peer = entry.peer;
         match (entry.is_open(), entry.heard) {
             (true, true) => self.drop_link(link, now),
             (true, false) => {
                 self.failed.insert(peer, Verdict::Unknown, self.config.failed_for, now);
                 self.remove_link(link, false, now);
-                if missed {
-                    self.miss_neighbour(peer);
-                }
             }
             (false, _) => self.dial_failed(link, now),
         }
