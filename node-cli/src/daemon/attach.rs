@@ -226,6 +226,10 @@ impl Serving<'_> {
         }
         if let Some(task) = self.under_way.remove(&uid) {
             task.abort();
+            // It may be at work on another thread: nothing of it is to come behind the end.
+            while !task.is_finished() {
+                tokio::task::yield_now().await;
+            }
         }
         let error = DoorError::new(ErrorKind::Cancelled, "cancelled by the program");
         self.program.say(FromNode::End { uid, error: Some(error.into()) }).await

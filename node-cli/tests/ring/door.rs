@@ -273,7 +273,8 @@ fn a_program_gives_and_takes_many_results_of_one_call() {
         provider.say(&json!({ "type": "item", "uid": call["uid"], "value": n }));
     }
     provider.say(&json!({ "type": "end", "uid": call["uid"] }));
-    assert_eq!(user.hear()["ret"], json!([0, 1]));
+    let all = user.hear();
+    assert_eq!(all["ret"], json!([0, 1]), "{all}");
 
     // What is no value fails the call at once.
     user.say(&json!({ "type": "call", "name": "Service", "fun": "count", "uid": 5 }));
