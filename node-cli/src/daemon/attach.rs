@@ -227,9 +227,7 @@ impl Serving<'_> {
         if let Some(task) = self.under_way.remove(&uid) {
             task.abort();
             // It may be at work on another thread: nothing of it is to come behind the end.
-            while !task.is_finished() {
-                tokio::task::yield_now().await;
-            }
+            while !task.is_finished() && self.tasks.join_next().await.is_some() {}
         }
         let error = DoorError::new(ErrorKind::Cancelled, "cancelled by the program");
         self.program.say(FromNode::End { uid, error: Some(error.into()) }).await

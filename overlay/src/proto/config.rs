@@ -33,7 +33,8 @@ pub enum Placement {
     RandomMember,
     /// Each the owner of a fixed point clockwise of the node; the points are spaced geometrically over the ring.
     FixedPoint,
-    /// The owners of all points `self + 2^row`, as in the paper on Chord, refreshed in every period.
+    /// The owners of all points `self + 2^row`, as in the paper on Chord, refreshed in every period. Without the feature `classic` the same as
+    /// [`FixedPoint`](Self::FixedPoint).
     PowersOfTwo,
 }
 

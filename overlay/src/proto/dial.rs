@@ -205,14 +205,13 @@ impl Proto {
     /// The link failed: while it was set up, or open. One that opened here and brought nothing the other end has given up meanwhile: the peer lives.
     pub(super) fn on_link_down(&mut self, link: LinkId, now: Time) {
         let Some(entry) = self.links.get(link) else { return };
-        let peer = entry.peer;
-        match (entry.is_open(), entry.heard) {
-            (true, true) => self.drop_link(link, now),
-            (true, false) => {
-                self.failed.insert(peer, Verdict::Unknown, self.config.failed_for, now);
-                self.remove_link(link, false, now);
-            }
-            (false, _) => self.dial_failed(link, now),
+        if !entry.is_open() {
+            self.dial_failed(link, now);
+        } else if entry.heard {
+            self.drop_link(link, now);
+        } else {
+            self.failed.insert(entry.peer, Verdict::Unknown, self.config.failed_for, now);
+            self.remove_link(link, false, now);
         }
     }
 

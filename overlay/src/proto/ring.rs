@@ -313,11 +313,16 @@ impl Proto {
         let Some(entry) = self.links.get_mut(link).filter(|link| link.role == Role::Member) else { return };
         if entry.member != member {
             entry.member = member;
+            let peer = entry.peer;
             self.ring.unsettle();
             self.gossip_soon(now);
-            if !member && self.links.members().next().is_none() {
-                self.on_isolated(false, now);
-            } else if member && self.phase == Phase::Joining && !self.joining.placed {
+            if !member {
+                // It joins anew, and needs a place between members: no list is to hold it until it is one.
+                self.forget_neighbour(peer);
+                if self.links.members().next().is_none() {
+                    self.on_isolated(false, now);
+                }
+            } else if self.phase == Phase::Joining && !self.joining.placed {
                 self.find_place(None, now);
             }
         }
@@ -337,7 +342,7 @@ impl Proto {
         self.on_farewell(link, peer, now);
     }
 
-    /// No link leads to this node any more.
+    /// No link leads to this node any more, or it is no member any more.
     pub(super) fn forget_neighbour(&mut self, peer: Id) {
         #[cfg(feature = "known-bugs")]
         if self.has(super::KnownBug::NotifyWithoutRectify) {

@@ -155,9 +155,8 @@ impl Proto {
         let last = header.flags.has(Flags::LAST);
         let before = header.flags.has(Flags::BEFORE) && !exact;
         // A node may own a key without knowing it until it is told so.
-        let unvisited = |peer: &Id| !exact || !header.trail.contains(peer);
-        let step_to =
-            |peer: Id| self.links.open_to(peer).filter(|link| unvisited(&link.peer)).map(|link| Hop::Forward(link.id));
+        let may_step_to = |link: &&Link| !exact || !header.trail.contains(&link.peer);
+        let step_to = |peer: Id| self.links.open_to(peer).filter(may_step_to).map(|link| Hop::Forward(link.id));
 
         if successor.is_some_and(|successor| target.is_in_arc(self.me, successor)) {
             if before {

@@ -45,6 +45,11 @@ pub(super) fn linked(proto: &mut Proto, peer: Id) -> LinkId {
 
 /// A frame comes over a link.
 pub(super) fn hears(proto: &mut Proto, link: LinkId, from: Id, message: Message) {
+    hears_at(proto, link, from, message, NOW);
+}
+
+/// A frame comes over a link at another moment.
+pub(super) fn hears_at(proto: &mut Proto, link: LinkId, from: Id, message: Message, now: Time) {
     let frame = Frame { header: Header::new(message.kind(), from, proto.id()), message };
-    proto.handle(Input::Frame { link, frame }, NOW);
+    proto.handle(Input::Frame { link, frame }, now);
 }

@@ -2,22 +2,17 @@
 
 use std::time::Duration;
 
-use super::super::testing::{NOW, linked, member, outputs};
+use super::super::testing::{NOW, hears_at, linked, member, outputs};
 use super::super::{Answer, Input, LinkId, MAX_CHANNELS, Membership, Output, Proto, Time, Token};
 use crate::id::Id;
 use crate::key::Identity;
-use crate::wire::{ChannelId, Envelope, Frame, Header, Join, Label, Message, Published, Terms, Tree};
+use crate::wire::{ChannelId, Envelope, Join, Label, Message, Published, Terms, Tree};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn hears(proto: &mut Proto, link: LinkId, from: Id, message: Message, now: Time) {
-    let frame = Frame { header: Header::new(message.kind(), from, proto.id()), message };
-    proto.handle(Input::Frame { link, frame }, now);
-}
-
 fn joins(proto: &mut Proto, link: LinkId, from: Id, terms: Terms, now: Time) {
     let join = Join { terms, attempt: 1, proof: None, lost: Vec::new() };
-    hears(proto, link, from, Message::Tree(Tree::Join(join).into()), now);
+    hears_at(proto, link, from, Message::Tree(Tree::Join(join).into()), now);
 }
 
 fn has_nothing(channel: ChannelId) -> Message {
@@ -97,7 +92,7 @@ fn who_sends_the_same_again_and_again_loses_its_link() {
     let link = linked(&mut proto, peer);
     let terms = terms(0);
     joins(&mut proto, link, peer, terms.clone(), NOW);
-    hears(&mut proto, link, peer, has_nothing(terms.id()), NOW);
+    hears_at(&mut proto, link, peer, has_nothing(terms.id()), NOW);
     let envelope = |first: u64| {
         let label = Label { channel: terms.id(), stream: 0, sent: 0, first, pass: None };
         let message = Published { scope: String::new(), payload: vec![7; 1000].into() };
@@ -105,18 +100,18 @@ fn who_sends_the_same_again_and_again_loses_its_link() {
     };
     // Each once: however many that are.
     for first in 0..1000 {
-        hears(&mut proto, link, peer, envelope(first), NOW);
+        hears_at(&mut proto, link, peer, envelope(first), NOW);
     }
     // What is on its way while the two tell each other anew what they have comes twice.
     for first in 940..1000 {
-        hears(&mut proto, link, peer, envelope(first), NOW);
+        hears_at(&mut proto, link, peer, envelope(first), NOW);
     }
     let before = proto.channel_stats();
     assert_eq!((before.duplicates, before.dropped), (60, 0));
     // To join anew in between helps nobody.
     joins(&mut proto, link, peer, terms.clone(), NOW);
     for _ in 0..200 {
-        hears(&mut proto, link, peer, envelope(3), NOW);
+        hears_at(&mut proto, link, peer, envelope(3), NOW);
     }
     assert_eq!(proto.channel_stats().dropped, 1);
     assert_eq!(proto.peers().count(), 0, "its link is closed");
@@ -131,7 +126,7 @@ fn a_neighbour_that_takes_nothing_keeps_nobody_from_publishing() {
     let membership = Membership { terms: terms.clone(), identity: Identity::generate(), gate: None };
     proto.handle(Input::JoinChannel { token: Token(0), membership: membership.into() }, NOW);
     joins(&mut proto, link, peer, terms, NOW);
-    hears(&mut proto, link, peer, has_nothing(channel), NOW);
+    hears_at(&mut proto, link, peer, has_nothing(channel), NOW);
     outputs(&mut proto);
     // Ten a second, to more than may be on the way to it.
     let mut worst = Duration::ZERO;

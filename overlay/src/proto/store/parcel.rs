@@ -371,6 +371,7 @@ impl Proto {
 
     fn on_have_parts(&mut self, number: u32, have: u8, now: Time) {
         let Some(sent) = self.sent_parcel(number) else { return };
+        let have = have & all(sent.parts());
         if have & !sent.have != 0 {
             // It gets through: the next wait is a short one again.
             (sent.have, sent.tries) = (sent.have | have, 0);
