@@ -202,7 +202,8 @@ impl Proto {
         }
     }
 
-    /// The link failed: while it was set up, or open. One that opened here and brought nothing the other end has given up meanwhile: the peer lives.
+    /// The link failed: while it was set up, or open. One that opened here and brought nothing the other end has given up meanwhile, as it may
+    /// while places are few: the peer lives, and stays in the lists.
     pub(super) fn on_link_down(&mut self, link: LinkId, now: Time) {
         let Some(entry) = self.links.get(link) else { return };
         if !entry.is_open() {
@@ -210,7 +211,6 @@ impl Proto {
         } else if entry.heard {
             self.drop_link(link, now);
         } else {
-            self.failed.insert(entry.peer, Verdict::Unknown, self.config.failed_for, now);
             self.remove_link(link, false, now);
         }
     }
