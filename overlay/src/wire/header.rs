@@ -19,7 +19,7 @@ pub const VERSION: u8 = 1;
 pub const TTL: u8 = 64;
 
 /// Ids in the trail of a frame that met a dead end, at most.
-pub const MAX_TRAIL: usize = 32;
+pub const MAX_TRAIL: usize = 48;
 
 const FIXED: usize = 22;
 const VIA: usize = 2 * Id::BYTES;

@@ -254,7 +254,7 @@ impl Proto {
         };
         let result = act(&mut channel, &mut scene);
         channels.table.insert(id, channel);
-        self.set_channel_timer(id);
+        self.set_channel_timer(id, now);
         Some(result)
     }
 

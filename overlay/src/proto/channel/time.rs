@@ -223,9 +223,9 @@ impl Proto {
     }
 
     /// After something happened to a channel.
-    pub(super) fn set_channel_timer(&mut self, id: ChannelId) {
+    pub(super) fn set_channel_timer(&mut self, id: ChannelId, now: Time) {
         if let Some(due) = self.channel(id).map(Channel::due) {
-            self.timers.at_latest(Timer::Channel, due);
+            self.timers.at_latest(Timer::Channel, due.max(now.after(SHORTEST)));
         }
     }
 
