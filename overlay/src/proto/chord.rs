@@ -37,8 +37,8 @@ impl Proto {
         }
         let link_to = |peer: Id| {
             let usable = !header.trail.contains(&peer);
-            let link = self.links.open_to(peer).filter(|link| usable && link.member && !avoid.contains(&link.id));
-            link.map(|link| link.id)
+            let link = self.links.open_to(peer).filter(|link| link.member && !avoid.contains(&link.id));
+            link.filter(|_| usable).map(|link| link.id)
         };
         if owned {
             let link = predecessor.and_then(link_to);

@@ -18,6 +18,7 @@ use rand::seq::IteratorRandom;
 
 use super::failed::Verdict;
 use super::links::{Link, LinkId, Route, State};
+use super::seat::Seat;
 use super::timer::{Time, Timer};
 use super::{Event, Output, Phase, Proto};
 use crate::id::Id;
@@ -48,9 +49,9 @@ impl Proto {
         if peer == self.me || self.phase == Phase::Left {
             return false;
         }
-        if let Some(link) = self.links.to_mut(peer) {
-            if purpose < link.purpose && link.dialled {
-                link.purpose = purpose;
+        if let Some(seat) = self.links.seat_to(peer) {
+            if purpose < seat.purpose && seat.is_dialled() {
+                self.links.update(seat.link, |link| link.purpose = purpose);
             }
             return true;
         }
@@ -105,8 +106,7 @@ impl Proto {
             self.connect(link, false);
         }
         // A lost description is noticed soon; only once they flow does a link get the time that it needs to open.
-        if let Some(entry) = self.links.get_mut(link).filter(|link| !link.described) {
-            entry.described = true;
+        if self.links.update(link, |link| std::mem::replace(&mut link.described, true)) == Some(false) {
             self.await_until(link, now.after(self.config.connect_timeout));
         }
         self.outputs.push_back(Output::Described { link, description });
@@ -153,16 +153,17 @@ impl Proto {
 
     /// An attempt ends at this time, unless it comes further before.
     fn await_until(&mut self, link: LinkId, deadline: Time) {
-        if let Some(entry) = self.links.get_mut(link) {
-            entry.time = deadline;
+        if self.links.update(link, |link| link.time = deadline).is_some() {
             self.timers.at_latest(Timer::Dial, deadline);
         }
     }
 
     fn connect(&mut self, link: LinkId, offers: bool) {
-        if let Some(entry) = self.links.get_mut(link) {
-            entry.state = State::Connecting;
-            let peer = entry.peer;
+        let connecting = self.links.update(link, |link| {
+            link.state = State::Connecting;
+            link.peer
+        });
+        if let Some(peer) = connecting {
             self.outputs.push_back(Output::Connect { link, peer, offers });
         }
     }
@@ -175,9 +176,14 @@ impl Proto {
     }
 
     pub(super) fn on_link_up(&mut self, link: LinkId, role: Role, now: Time) {
-        let Some(entry) = self.links.get_mut(link).filter(|link| !link.is_open()) else { return };
-        (entry.state, entry.role, entry.since, entry.time) = (State::Open, role, now, now);
-        let (peer, purpose, dialled) = (entry.peer, entry.purpose, entry.dialled);
+        if self.links.get(link).is_none_or(Link::is_open) {
+            return;
+        }
+        let opened = self.links.update(link, |link| {
+            (link.state, link.role, link.since, link.time) = (State::Open, role, now, now);
+            (link.peer, link.purpose, link.dialled)
+        });
+        let Some((peer, purpose, dialled)) = opened else { return };
         self.failed.forgive(peer);
         self.links.set_reach(link, &[]);
         self.event(Event::PeerConnected(peer));
@@ -193,9 +199,7 @@ impl Proto {
         self.fingers_on_link_up(peer);
         // A link is dialled to a member, but only its own word makes it one.
         if dialled && matches!(purpose, Purpose::Join | Purpose::Leaf) && self.phase != Phase::Member {
-            if let Some(entry) = self.links.get_mut(link) {
-                entry.member = true;
-            }
+            self.links.update(link, |link| link.member = true);
             self.join_on_link(link, purpose, dialled, now);
         } else if self.phase == Phase::Member {
             self.join_on_link(link, purpose, dialled, now);
@@ -310,8 +314,8 @@ impl Proto {
 
     /// Those are named instead that stand nearest to the peer; or, where it wants a finger, that have room.
     pub(super) fn refuse(&mut self, to: Id, route: Route, attempt: u32, reason: Refusal, purpose: Purpose, now: Time) {
-        let will_do = |link: &&Link| link.peer != to && (purpose != Purpose::Finger || link.room > 0);
-        let mut alternatives: Vec<Id> = self.links.members().filter(will_do).map(|link| link.peer).collect();
+        let will_do = |seat: &Seat| seat.peer != to && (purpose != Purpose::Finger || seat.room > 0);
+        let mut alternatives: Vec<Id> = self.links.members().filter(will_do).map(|seat| seat.peer).collect();
         alternatives.sort_unstable_by_key(|id| id.distance(to));
         alternatives.truncate(MAX_ALTERNATIVES);
         self.send_dial(to, route, Dial { attempt, step: Step::Refuse { reason, alternatives } }, now);
@@ -446,7 +450,7 @@ impl Proto {
             return false;
         }
         let lively = |link: &Link| link.member && now.since(link.time) <= self.config.heartbeat_every * 3 / 2;
-        let mut others = self.links.open().filter(|other| other.id != link.id);
+        let mut others = self.links.iter().filter(|other| other.is_open() && other.id != link.id);
         let is_last = link.is_open() && lively(link) && !self.config.heartbeat_every.is_zero() && !others.any(lively);
         !is_last && (purpose != Purpose::Join || now.since(link.since) > SETTLED)
     }
@@ -474,8 +478,8 @@ impl Proto {
         let agreed = link.dialled && link.state != State::Requested;
         let needed = !link.dialled && self.is_own_arc(link.peer);
         let meant = link.is_open() || link.purpose == Purpose::Ring;
-        let stranger = |other: &&Link| other.is_open() && other.role == Role::Member && !other.member;
-        let strangers = self.links.iter().filter(stranger);
+        let stranger = |other: &Seat| other.role() == Role::Member && !other.is_member();
+        let strangers = self.links.open().filter(stranger).map(|seat| seat.peer);
         young && meant && (agreed || needed) && self.is_near(link.peer) && self.is_near_among(link.peer, strangers)
     }
 
@@ -503,7 +507,7 @@ impl Proto {
                 self.send_to(peer, via, Flags::REPORT, Message::Dial(dial), now);
             }
             Route::Through(member) => {
-                let Some(link) = self.links.open_to(member).map(|link| link.id) else { return };
+                let Some(link) = self.links.link_to(member) else { return };
                 let via = Some(Via { to: member, answer: member });
                 let header = Header { flags: Flags::REPORT, via, ..Header::new(kind::DIAL, self.me, peer) };
                 self.outputs.push_back(Output::Send { link, frame: Frame { header, message: Message::Dial(dial) } });

@@ -169,12 +169,14 @@ impl Proto {
             self.fingers.arcs.push(Arc { nearest, furthest, clockwise, peer: None });
         }
         let me = self.me;
-        let dialled = self.links.members().filter(|link| link.dialled && link.purpose == Purpose::Finger);
-        for link in dialled {
-            if let Some(arc) =
-                self.fingers.arcs.iter_mut().find(|arc| arc.peer.is_none() && arc.contains(me, link.peer))
-            {
-                arc.peer = Some(link.peer);
+        let dialled = self
+            .links
+            .members()
+            .filter(|seat| seat.is_dialled() && seat.purpose == Purpose::Finger)
+            .map(|seat| seat.peer);
+        for peer in dialled {
+            if let Some(arc) = self.fingers.arcs.iter_mut().find(|arc| arc.peer.is_none() && arc.contains(me, peer)) {
+                arc.peer = Some(peer);
             }
         }
     }

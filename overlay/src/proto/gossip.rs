@@ -14,9 +14,7 @@ impl Proto {
             let reach = if self.config.lookahead { &list.ids[..] } else { &[] };
             self.links.set_reach(link, reach);
             self.set_member(link, list.member, now);
-            if let Some(entry) = self.links.get_mut(link) {
-                entry.room = list.room;
-            }
+            self.links.update(link, |link| link.room = list.room);
             // Who is nearer counts, whether it counts in routing or not.
             for &id in list.ids.iter().filter(|&&id| id != self.me) {
                 if self.is_nearer(id) {
@@ -39,8 +37,9 @@ impl Proto {
     pub(super) fn on_gossip_timer(&mut self) {
         let list = self.neighbours();
         for place in 0..self.links.places().len() {
-            if let Some(link) = self.links.at(place).map(|link| link.id) {
-                self.send_on(link, Message::Neighbours(list.clone()));
+            let seat = self.links.seat(place);
+            if seat.is_open() {
+                self.send_on(seat.link, Message::Neighbours(list.clone()));
             }
         }
     }

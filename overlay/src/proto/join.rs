@@ -39,8 +39,7 @@ impl Proto {
 
     /// The signalling server named members, or said that there are none.
     pub(super) fn on_members(&mut self, found: bool, members: Vec<Id>, now: Time) {
-        let strangers: Vec<Id> =
-            members.into_iter().filter(|&id| id != self.me && self.links.to(id).is_none()).collect();
+        let strangers: Vec<Id> = members.into_iter().filter(|&id| id != self.me && !self.links.has(id)).collect();
         let chosen = strangers.choose(&mut self.rng).copied();
         // Who stands next to this node knows its place best; but may be gone.
         let untried = strangers.iter().copied().filter(|&id| !self.failed.failed_before(id));
@@ -202,7 +201,7 @@ impl Proto {
         self.event(Event::Joined);
         self.ring.announce();
         self.gossip_soon(now);
-        for link in self.links.open().map(|link| link.id).collect::<Vec<_>>() {
+        for link in self.links.open().map(|seat| seat.link).collect::<Vec<_>>() {
             self.send_ring(link);
         }
         self.store_on_member(now);

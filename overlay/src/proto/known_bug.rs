@@ -95,8 +95,8 @@ impl Proto {
             return None;
         }
         let past = |links: &Links| {
-            let others = links.members().filter(|link| !avoid.contains(&link.id));
-            others.min_by_key(|link| target.clockwise_to(link.peer)).map(|link| (link.id, link.peer))
+            let others = links.members().filter(|link| !avoid.contains(&link.link));
+            others.min_by_key(|link| target.clockwise_to(link.peer)).map(|link| (link.link, link.peer))
         };
         let (link, peer) = past(&self.links)?;
         let is_past = target.clockwise_to(peer) < target.clockwise_to(self.me);

@@ -1,5 +1,6 @@
 //! The table of links: one place for each, being set up or open, and who can be reached through whom.
 
+use super::seat::Seat;
 use super::timer::Time;
 use crate::id::Id;
 use crate::wire::{Purpose, Role};
@@ -90,11 +91,6 @@ impl Link {
         }
     }
 
-    /// Something has come over it.
-    pub(super) fn hear(&mut self, now: Time) {
-        (self.time, self.heard, self.suspect) = (now, true, false);
-    }
-
     pub(super) fn is_open(&self) -> bool {
         self.state == State::Open
     }
@@ -121,8 +117,8 @@ impl Reach {
 /// The best first step towards a target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Step {
-    /// The place of the link to take.
-    pub(super) place: usize,
+    /// The link to take.
+    pub(super) link: LinkId,
     /// The distance to the target of the best node that it leads to, in one step or two.
     pub(super) promise: u64,
     /// Whether that node is the neighbour itself.
@@ -135,15 +131,11 @@ const SLACK: usize = 32;
 /// Places that the table grows by: a node seldom has a use for twice as many as it had.
 const GROWTH: usize = 4;
 
-/// Stands in the list of peers where a place is free. It may be somebody's id, too: whoever finds it there looks at the place.
-const NOBODY: Id = Id::MAX;
-
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Links {
     places: Vec<Option<Link>>,
-    /// By place, as far as there is room for: to whom the link leads. Who is looked for is sought here, in a line or two of the cache, and
-    /// not through all the links.
-    peers: Box<[Id]>,
+    /// By place, as far as there is room for: what is asked most of the link there. Who looks for one link looks here, and at no other.
+    seats: Box<[Seat]>,
     /// Sorted.
     reach: Vec<Reach>,
     me: Reach,
@@ -159,25 +151,27 @@ pub(super) struct Links {
 impl Links {
     pub(super) fn new(me: Id, max: usize) -> Self {
         let max = u16::try_from(max).unwrap_or(u16::MAX);
-        let (places, peers, reach) = (Vec::new(), Box::default(), Vec::new());
-        Links { places, peers, reach, me: Reach::new(me, 0), home: 0, taken: 0, max, count: 0 }
+        let (places, seats, reach) = (Vec::new(), Box::default(), Vec::new());
+        Links { places, seats, reach, me: Reach::new(me, 0), home: 0, taken: 0, max, count: 0 }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Link> + Clone {
         self.places.iter().flatten()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
-        self.places.iter_mut().flatten()
+    /// What is asked most of all links.
+    pub(super) fn seats(&self) -> impl Iterator<Item = Seat> + Clone {
+        self.seats.iter().copied().filter(|seat| seat.is_taken())
     }
 
-    pub(super) fn open(&self) -> impl Iterator<Item = &Link> + Clone {
-        self.iter().filter(|link| link.is_open())
+    /// The same of those that are open.
+    pub(super) fn open(&self) -> impl Iterator<Item = Seat> + Clone {
+        self.seats().filter(|seat| seat.is_open())
     }
 
-    /// Open links to members of the ring.
-    pub(super) fn members(&self) -> impl Iterator<Item = &Link> + Clone {
-        self.open().filter(|link| link.member)
+    /// The same of open links to members of the ring.
+    pub(super) fn members(&self) -> impl Iterator<Item = Seat> + Clone {
+        self.open().filter(|seat| seat.is_member())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -200,26 +194,48 @@ impl Links {
         self.at(id.place()).filter(|link| link.id == id)
     }
 
-    pub(super) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
-        self.places.get_mut(id.place())?.as_mut().filter(|link| link.id == id)
+    /// Changes a link, and gives what the change gives. `None`: there is no such link.
+    pub(super) fn update<T>(&mut self, id: LinkId, change: impl FnOnce(&mut Link) -> T) -> Option<T> {
+        let link = self.places.get_mut(id.place())?.as_mut().filter(|link| link.id == id)?;
+        let result = change(link);
+        self.seats[id.place()] = Seat::of(link);
+        Some(result)
     }
 
+    /// Something has come over a link. Gives the peer.
+    pub(super) fn hear(&mut self, id: LinkId, now: Time) -> Option<Id> {
+        self.update(id, |link| {
+            (link.time, link.heard, link.suspect) = (now, true, false);
+            link.peer
+        })
+    }
+
+    /// What holds of the link in this place.
+    pub(super) fn seat(&self, place: usize) -> Seat {
+        self.seats.get(place).copied().unwrap_or(Seat::FREE)
+    }
+
+    /// The link to this peer, open or not.
     pub(super) fn to(&self, peer: Id) -> Option<&Link> {
-        self.places[self.place_to(peer)?].as_ref()
-    }
-
-    pub(super) fn to_mut(&mut self, peer: Id) -> Option<&mut Link> {
-        let place = self.place_to(peer)?;
-        self.places[place].as_mut()
+        self.at(self.place_to(peer)?)
     }
 
     fn place_to(&self, peer: Id) -> Option<usize> {
-        let found = self.peers.iter().enumerate().filter(|&(_, &id)| id == peer);
-        found.map(|(place, _)| place).find(|&place| self.at(place).is_some())
+        self.seats.iter().position(|seat| seat.leads_to(peer))
+    }
+
+    /// What holds of the link to this peer, open or not.
+    pub(super) fn seat_to(&self, peer: Id) -> Option<Seat> {
+        self.seats.iter().copied().find(|seat| seat.leads_to(peer))
     }
 
     pub(super) fn open_to(&self, peer: Id) -> Option<&Link> {
         self.to(peer).filter(|link| link.is_open())
+    }
+
+    /// The open link to this peer.
+    pub(super) fn link_to(&self, peer: Id) -> Option<LinkId> {
+        self.seat_to(peer).filter(|seat| seat.is_open()).map(|seat| seat.link)
     }
 
     /// The places of the links that lead to this node: its own, or one to a neighbour of it.
@@ -233,18 +249,28 @@ impl Links {
         self.reach.iter().filter(move |reach| reach.place() == link.place()).map(|reach| reach.id())
     }
 
+    /// Whether there is a link to this peer, open or not.
+    pub(super) fn has(&self, peer: Id) -> bool {
+        self.seat_to(peer).is_some()
+    }
+
     pub(super) fn is_open_to(&self, peer: Id) -> bool {
-        self.open_to(peer).is_some()
+        self.link_to(peer).is_some()
+    }
+
+    /// Whether there is an open link to this peer, and the peer is a member.
+    pub(super) fn is_open_to_member(&self, peer: Id) -> bool {
+        self.seat_to(peer).is_some_and(|seat| seat.is_open() && seat.is_member())
     }
 
     /// Takes a place. The caller has made room.
     pub(super) fn insert(&mut self, link: impl FnOnce(LinkId) -> Link) -> LinkId {
         debug_assert!(!self.is_full(), "room was made before a place is taken");
         let place = self.places.iter().position(Option::is_none).unwrap_or_else(|| {
-            if self.places.len() == self.peers.len() {
+            if self.places.len() == self.seats.len() {
                 self.places.reserve_exact(GROWTH);
-                let free = std::iter::repeat_n(NOBODY, GROWTH);
-                self.peers = self.peers.iter().copied().chain(free).collect();
+                let free = std::iter::repeat_n(Seat::FREE, GROWTH);
+                self.seats = self.seats.iter().copied().chain(free).collect();
             }
             self.places.push(None);
             self.places.len() - 1
@@ -253,7 +279,7 @@ impl Links {
         self.count = self.count.wrapping_add(1);
         self.taken += 1;
         let link = link(id);
-        self.peers[place] = link.peer;
+        self.seats[place] = Seat::of(&link);
         self.places[place] = Some(link);
         id
     }
@@ -263,7 +289,7 @@ impl Links {
         let place = id.place();
         self.retain_reach(|reach| reach.place() != place);
         self.taken -= 1;
-        self.peers[place] = NOBODY;
+        self.seats[place] = Seat::FREE;
         self.places[place].take()
     }
 
@@ -337,14 +363,14 @@ impl Links {
         let (mut up, mut down) = (after.iter().chain(before), before.iter().rev().chain(after.iter().rev()));
         let mut last = None;
         std::iter::from_fn(move || if clockwise { up.next() } else { down.next() })
-            .filter(|reach| self.at(reach.place()).is_some_and(|link| link.member))
+            .filter(|reach| self.seat(reach.place()).is_member())
             .map(|reach| reach.id())
             .filter(move |&id| last.replace(id) != Some(id))
     }
 
     /// The link that promises to come nearest to `target`, on either side or `clockwise` only, among those that `eligible`
     /// allows; it is asked about each link and the id that the link leads to. O(log n) when the first candidate is allowed.
-    pub(super) fn nearest(&self, target: Id, clockwise: bool, eligible: impl Fn(&Link, Id) -> bool) -> Option<Step> {
+    pub(super) fn nearest(&self, target: Id, clockwise: bool, eligible: impl Fn(Seat, Id) -> bool) -> Option<Step> {
         let length = self.reach.len();
         let start = self.reach_from(target);
         let (mut up, mut down) = (0, 0);
@@ -364,10 +390,10 @@ impl Links {
             if best.is_some_and(|best| best.promise < promise) {
                 break;
             }
-            let Some(link) = self.at(reach.place()) else { continue };
-            let direct = link.peer == reach.id();
-            if (direct || (best.is_none() && link.member)) && eligible(link, reach.id()) {
-                best = Some(Step { place: reach.place(), promise, direct });
+            let seat = self.seat(reach.place());
+            let direct = seat.leads_to(reach.id());
+            if (direct || (best.is_none() && seat.is_member())) && eligible(seat, reach.id()) {
+                best = Some(Step { link: seat.link, promise, direct });
                 if direct {
                     break;
                 }
@@ -377,8 +403,8 @@ impl Links {
     }
 
     #[cfg(feature = "prefetch")]
-    pub(super) fn peers(&self) -> &[Id] {
-        &self.peers
+    pub(super) fn all_seats(&self) -> &[Seat] {
+        &self.seats
     }
 
     #[cfg(feature = "prefetch")]
@@ -411,7 +437,7 @@ impl Links {
 
     /// Bytes on the heap.
     pub(super) fn memory(&self) -> usize {
-        let places = self.places.capacity() * size_of::<Option<Link>>() + self.peers.len() * size_of::<Id>();
+        let places = self.places.capacity() * size_of::<Option<Link>>() + self.seats.len() * size_of::<Seat>();
         places + self.reach.capacity() * size_of::<Reach>()
     }
 

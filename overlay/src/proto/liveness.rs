@@ -16,16 +16,16 @@ impl Proto {
     pub(super) fn on_heartbeat_timer(&mut self, now: Time) {
         let config = self.config.clone();
         let (mut silent, mut dead) = (Vec::new(), Vec::new());
-        for link in self.links.iter_mut().filter(|link| link.is_open()) {
+        for link in self.links.iter().filter(|link| link.is_open()) {
             let silence = now.since(link.time);
             if silence >= config.dead_after {
                 dead.push((link.id, link.peer));
             } else if silence >= config.heartbeat_every / 2 {
-                link.suspect = silence >= config.suspect_after;
-                silent.push(link.id);
+                silent.push((link.id, silence >= config.suspect_after));
             }
         }
-        for link in silent {
+        for (link, suspect) in silent {
+            self.links.update(link, |link| link.suspect = suspect);
             self.send_on(link, Message::Ping);
         }
         for (link, peer) in dead {
@@ -42,8 +42,8 @@ impl Proto {
 
     /// Asks the peers that have not said that they are members: what was told once may have been lost.
     pub(super) fn ask_strangers(&mut self) {
-        let strangers = self.links.open().filter(|link| link.role == Role::Member && !link.member);
-        for link in strangers.map(|link| link.id).collect::<Vec<_>>() {
+        let strangers = self.links.open().filter(|seat| seat.role() == Role::Member && !seat.is_member());
+        for link in strangers.map(|seat| seat.link).collect::<Vec<_>>() {
             self.send_on(link, Message::AskRing);
         }
     }
@@ -57,7 +57,7 @@ impl Proto {
     /// Any link may be gone, and this node may not have listened for a while: it takes up what it has missed first.
     pub(super) fn probe_all(&mut self, now: Time) {
         let last_chance = self.last_chance(now);
-        for link in self.links.open().map(|link| link.id).collect::<Vec<_>>() {
+        for link in self.links.open().map(|seat| seat.link).collect::<Vec<_>>() {
             self.ask_for_life(link, |_| last_chance, now);
         }
     }
@@ -66,10 +66,7 @@ impl Proto {
         if self.config.heartbeat_every.is_zero() {
             return;
         }
-        if let Some(link) = self.links.get_mut(link) {
-            link.time = heard(link.time);
-            link.suspect = true;
-        }
+        self.links.update(link, |link| (link.time, link.suspect) = (heard(link.time), true));
         self.send_on(link, Message::Ping);
         self.timers.at_latest(Timer::Heartbeat, now.after(ANSWER_WITHIN));
     }

@@ -27,6 +27,7 @@ mod lookup;
 mod prefetch;
 mod ring;
 mod route;
+mod seat;
 mod seek;
 mod store;
 #[cfg(test)]
@@ -60,7 +61,7 @@ use channel::Channels;
 use failed::Failed;
 use fingers::Fingers;
 use join::Joining;
-use links::{Links, State};
+use links::Links;
 use lookup::Lookups;
 use ring::Ring;
 use seek::Sought;
@@ -245,14 +246,14 @@ impl Proto {
 
     /// The peers with an open link: id, role, and what the link was wanted for.
     pub fn peers(&self) -> impl Iterator<Item = Peer> {
-        self.links.open().map(|link| Peer {
-            id: link.peer,
-            link: link.id,
-            role: link.role,
-            member: link.member,
-            purpose: link.purpose,
-            dialled: link.dialled,
-            suspect: link.suspect,
+        self.links.open().map(|seat| Peer {
+            id: seat.peer,
+            link: seat.link,
+            role: seat.role(),
+            member: seat.is_member(),
+            purpose: seat.purpose,
+            dialled: seat.is_dialled(),
+            suspect: seat.is_suspect(),
         })
     }
 
@@ -307,9 +308,10 @@ impl Proto {
     }
 
     fn on_frame(&mut self, link: LinkId, frame: Frame, now: Time) {
-        let Some(from) = self.links.get_mut(link).filter(|link| link.is_open()) else { return };
-        let peer = from.peer;
-        from.hear(now);
+        if !self.links.get(link).is_some_and(|link| link.is_open()) {
+            return;
+        }
+        let Some(peer) = self.links.hear(link, now) else { return };
         if frame.header.kind < kind::FIRST_ROUTED {
             self.on_neighbour_message(link, peer, frame.message, now);
         } else {
@@ -422,10 +424,11 @@ impl Proto {
 
     /// Sends a message to the neighbour at the other end of a link.
     fn send_on(&mut self, link: LinkId, message: Message) {
-        let Some(peer) = self.links.get(link).filter(|link| link.state == State::Open).map(|link| link.peer) else {
+        let seat = self.links.seat(link.place());
+        if seat.link != link || !seat.is_open() {
             return;
-        };
-        let header = Header::new(message.kind(), self.me, peer);
+        }
+        let header = Header::new(message.kind(), self.me, seat.peer);
         self.outputs.push_back(Output::Send { link, frame: Frame { header, message } });
     }
 

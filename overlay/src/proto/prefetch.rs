@@ -10,6 +10,7 @@ use prefetch_index::prefetch_index;
 
 use super::Proto;
 use super::links::{LinkId, Links, Reach};
+use super::seat::Seat;
 use super::timer::Timer;
 use crate::id::Id;
 use crate::wire::kind;
@@ -36,16 +37,16 @@ impl Proto {
 
     /// What a frame of this kind that comes over this link needs of the tables.
     pub fn prefetch_for_frame(&self, link: LinkId, kind: u8) {
-        prefetch_index(&self.ring.successors, 0);
-        prefetch_index(&self.ring.predecessors, 0);
         prefetch_index(self.links.places(), link.place());
-        self.links.prefetch_peers();
+        self.links.prefetch_seats();
         match kind {
             // The whole table is gone through.
             kind::NEIGHBOURS => self.links.prefetch_reach(1),
-            kind::FIRST_ROUTED.. => self.links.prefetch_reach(8),
+            kind::FIRST_ROUTED.. => return self.links.prefetch_reach(8),
             _ => self.links.prefetch_home(),
         }
+        prefetch_index(&self.ring.successors, 0);
+        prefetch_index(&self.ring.predecessors, 0);
     }
 
     /// Where in the tables the way of a frame to this target goes on. Call this after [`Proto::prefetch_for_frame`], once that has come.
@@ -59,10 +60,10 @@ impl Proto {
         prefetch_index(from_ref(&self.fingers), 0);
         prefetch_index(&self.ring.successors, 0);
         prefetch_index(&self.ring.predecessors, 0);
-        self.links.prefetch_peers();
-        let places = self.links.places();
-        (0..places.len()).for_each(|at| prefetch_index(places, at));
+        self.links.prefetch_seats();
         if !matches!(self.timers.next(), Some((_, Timer::Gossip))) {
+            let places = self.links.places();
+            (0..places.len()).for_each(|at| prefetch_index(places, at));
             self.links.prefetch_reach(8);
             self.links.prefetch_home();
         }
@@ -70,9 +71,9 @@ impl Proto {
 }
 
 impl Links {
-    fn prefetch_peers(&self) {
-        let peers = self.peers();
-        (0..peers.len()).step_by(LINE / size_of::<Id>()).for_each(|at| prefetch_index(peers, at));
+    fn prefetch_seats(&self) {
+        let seats = self.all_seats();
+        (0..seats.len()).step_by(LINE / size_of::<Seat>()).for_each(|at| prefetch_index(seats, at));
     }
 
     /// The lines of the table of who can be reached: as many as there are, or one in each of so many parts of it.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use rand::seq::IteratorRandom;
 
 use super::failed::Verdict;
-use super::links::{Link, LinkId, Route};
+use super::links::{LinkId, Route};
 use super::timer::{Time, Timer};
 use super::{Event, Output, Phase, Proto};
 use crate::id::Id;
@@ -54,6 +54,8 @@ pub(super) struct Ring {
     pub(super) predecessors: Arc<[Id]>,
     /// The nearest first.
     pub(super) successors: Arc<[Id]>,
+    /// The first of both lists: all that most frames ask for.
+    nearest: (Option<Id>, Option<Id>),
     /// Nodes that may be nearer, and the member of another ring through which to reach them.
     hints: Vec<(Id, Option<Id>)>,
     /// What the neighbours were last told of: their answer may be due.
@@ -69,11 +71,11 @@ pub(super) struct Ring {
 
 impl Ring {
     pub(super) fn predecessor(&self) -> Option<Id> {
-        self.predecessors.first().copied()
+        self.nearest.0
     }
 
     pub(super) fn successor(&self) -> Option<Id> {
-        self.successors.first().copied()
+        self.nearest.1
     }
 
     pub(super) fn is_alone(&self) -> bool {
@@ -105,6 +107,7 @@ impl Ring {
         } else {
             return;
         }
+        self.nearest = (predecessors.first().copied(), successors.first().copied());
         self.predecessors = predecessors.into();
         self.successors = successors.into();
         self.unsettled = true;
@@ -114,6 +117,7 @@ impl Ring {
     pub(super) fn prefetch(&self) {
         prefetch_index::prefetch_index(std::slice::from_ref(&self.asked), 0);
         prefetch_index::prefetch_index(std::slice::from_ref(&self.told), 0);
+        prefetch_index::prefetch_index(std::slice::from_ref(&self.nearest), 0);
     }
 
     #[cfg(feature = "known-bugs")]
@@ -224,7 +228,7 @@ impl Proto {
         if rectifies {
             self.ring.remove_predecessor(peer);
         }
-        let behind = self.links.members().min_by_key(|link| peer.clockwise_to(link.peer)).map(|link| link.id);
+        let behind = self.links.members().min_by_key(|seat| peer.clockwise_to(seat.peer)).map(|seat| seat.link);
         if let Some(link) = behind.filter(|_| self.ring.successors.contains(&peer)) {
             self.send_on(link, Message::AskRing);
         }
@@ -261,14 +265,14 @@ impl Proto {
             true => self.me,
             false => view.successors.last().copied().unwrap_or(peer),
         };
-        let linked = |id: Id| self.links.open_to(id).is_some_and(|link| link.member);
+        let linked = |id: Id| self.links.is_open_to_member(id);
         let listed = self.ring.successors.iter().copied();
         listed.filter(move |&id| peer != last && id.is_between(peer, last) && linked(id))
     }
 
     /// The first in the list with an open link.
     pub(super) fn live_successor(&self) -> Option<Id> {
-        self.ring.successors.iter().copied().find(|&id| self.links.open_to(id).is_some_and(|link| link.member))
+        self.ring.successors.iter().copied().find(|&id| self.links.is_open_to_member(id))
     }
 
     /// The predecessors after hearing `peer`, when it is the predecessor or believes to be and is right.
@@ -310,10 +314,10 @@ impl Proto {
     }
 
     pub(super) fn set_member(&mut self, link: LinkId, member: bool, now: Time) {
-        let Some(entry) = self.links.get_mut(link).filter(|link| link.role == Role::Member) else { return };
+        let Some(entry) = self.links.get(link).filter(|link| link.role == Role::Member) else { return };
         if entry.member != member {
-            entry.member = member;
             let peer = entry.peer;
+            self.links.update(link, |link| link.member = member);
             self.ring.unsettle();
             self.gossip_soon(now);
             if !member {
@@ -384,8 +388,8 @@ impl Proto {
                 self.want(id, Purpose::Ring, route, now);
                 // A nearer node with a link is not in the list yet: only its own word brings it there.
                 let asks = clockwise && place < NEAR && self.config.repair_at_once;
-                let unheard = self.links.open_to(id).filter(|link| link.member && asks && self.would_list(id));
-                if let Some(link) = unheard.map(|link| link.id)
+                let unheard = asks && self.links.is_open_to_member(id) && self.would_list(id);
+                if let Some(link) = self.links.link_to(id).filter(|_| unheard)
                     && self.ring.asked.len() < NEAR
                     && !self.ring.asked.contains(&id)
                 {
@@ -416,7 +420,7 @@ impl Proto {
     /// The nearest nodes on one side that are not known to be gone, linked or not.
     fn nearest(&self, clockwise: bool, hints: &[(Id, Option<Id>)]) -> Vec<Id> {
         let count = if clockwise { self.config.linked_successors } else { NEAR };
-        let usable = |&id: &Id| id != self.me && (!self.failed.has(id) || self.links.to(id).is_some());
+        let usable = |&id: &Id| id != self.me && (!self.failed.has(id) || self.links.has(id));
         let listed = self.ring.successors.iter().chain(&*self.ring.predecessors).copied();
         let hinted = hints.iter().map(|&(id, _)| id);
         let most = count + MAX_DOUBTFUL;
@@ -449,7 +453,7 @@ impl Proto {
         if self.phase != Phase::Member || !self.config.repair_at_once {
             return;
         }
-        let link_to = |&peer: &Id| Some(self.links.open_to(peer)?.id);
+        let link_to = |&peer: &Id| self.links.link_to(peer);
         let links: Vec<LinkId> = match untold {
             Untold::Near => self.ring.close_to_home().collect::<BTreeSet<Id>>().iter().filter_map(link_to).collect(),
             _ => self.ring.predecessors.iter().find_map(link_to).into_iter().collect(),
@@ -465,14 +469,14 @@ impl Proto {
         if self.ring.close_to_home().any(|id| id == peer) {
             return true;
         }
-        self.is_near_among(peer, self.links.members())
+        self.is_near_among(peer, self.links.members().map(|seat| seat.peer))
     }
 
-    /// Whether fewer than [`NEAR`] of these links lead to nodes that stand nearer on one side.
-    pub(super) fn is_near_among<'a>(&self, peer: Id, links: impl Iterator<Item = &'a Link> + Clone) -> bool {
+    /// Whether fewer than [`NEAR`] of these others stand nearer on one side.
+    pub(super) fn is_near_among(&self, peer: Id, others: impl Iterator<Item = Id> + Clone) -> bool {
         [true, false].into_iter().any(|clockwise| {
             let distance = |id: Id| if clockwise { self.me.clockwise_to(id) } else { id.clockwise_to(self.me) };
-            links.clone().filter(|link| distance(link.peer) < distance(peer)).count() < NEAR
+            others.clone().filter(|&other| distance(other) < distance(peer)).count() < NEAR
         })
     }
 
@@ -482,7 +486,7 @@ impl Proto {
         }
         let every = self.jittered(self.config.stabilize_every);
         self.timers.set(Timer::Stabilize, now.after(every));
-        if let Some(link) = self.live_successor().and_then(|peer| self.links.open_to(peer)).map(|link| link.id) {
+        if let Some(link) = self.live_successor().and_then(|peer| self.links.link_to(peer)) {
             self.send_ring(link);
             self.send_on(link, Message::AskRing);
         }
@@ -520,7 +524,7 @@ impl Proto {
 
     /// A member with an open link, drawn at random.
     fn random_member_link(&mut self) -> Option<LinkId> {
-        self.links.members().map(|link| link.id).choose(&mut self.rng)
+        self.links.members().map(|seat| seat.link).choose(&mut self.rng)
     }
 }
 

@@ -14,11 +14,12 @@
 //! and goes to the best of the links not on it, nearer or not; a node with none left gives it back. As soon as a node
 //! can promise better than the bound, the trail is dropped. The trail bounds the search to [`MAX_TRAIL`] nodes.
 
-use super::links::{Link, LinkId, Step};
+use super::links::{LinkId, Step};
+use super::seat::Seat;
 use super::timer::Time;
 use super::{Phase, Proto, Routing};
 use crate::id::Id;
-use crate::wire::{Flags, Header, MAX_TRAIL, Role, kind};
+use crate::wire::{Flags, Header, MAX_TRAIL, kind};
 
 /// What becomes of a frame at this node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,8 +51,8 @@ impl Proto {
     ///
     /// This is all that forwarding takes. When the answer is [`Hop::Drop`], pass the header to [`Proto::report`].
     pub fn route(&mut self, header: &mut Header, from: Option<LinkId>, now: Time) -> Hop {
-        if let Some(link) = from.and_then(|from| self.links.get_mut(from)) {
-            link.hear(now);
+        if let Some(from) = from {
+            self.links.hear(from, now);
         }
         let hop = self.next_hop(header, from.as_slice());
         match hop {
@@ -97,8 +98,8 @@ impl Proto {
             if header.dst == self.me {
                 return Hop::Deliver;
             }
-            if let Some(link) = self.links.open_to(header.dst) {
-                return Hop::Forward(link.id);
+            if let Some(link) = self.links.link_to(header.dst) {
+                return Hop::Forward(link);
             }
         }
         if self.phase != Phase::Member {
@@ -106,15 +107,15 @@ impl Proto {
         }
         let target = header.target();
         let exact = is_exact(header);
-        if exact && let Some(link) = self.links.open_to(target) {
-            return Hop::Forward(link.id);
+        if exact && let Some(link) = self.links.link_to(target) {
+            return Hop::Forward(link);
         }
         if self.config.is_classic() {
             return self.chord_hop(header, target, exact, avoid);
         }
         // A neighbour says that it has a link to the target: it knows better than the arcs, which lag behind while nodes join.
-        let usable = |link: &Link| may_forward(link) && !avoid.contains(&link.id);
-        let promised = || self.links.places_leading_to(target).filter_map(|place| self.links.at(place)).any(usable);
+        let usable = |seat: Seat| seat.may_forward() && !avoid.contains(&seat.link);
+        let promised = || self.links.places_leading_to(target).any(|place| usable(self.links.seat(place)));
         if exact && header.bound > 0 && promised() {
             return self.greedy(header, target, avoid);
         }
@@ -128,7 +129,7 @@ impl Proto {
         self.greedy(header, target, avoid)
     }
 
-    fn nearest_step(&self, target: Id, eligible: impl Fn(&Link, Id) -> bool) -> Option<Step> {
+    fn nearest_step(&self, target: Id, eligible: impl Fn(Seat, Id) -> bool) -> Option<Step> {
         self.links.nearest(target, self.config.routing != Routing::BothWays, eligible)
     }
 
@@ -137,11 +138,8 @@ impl Proto {
         if !avoid.is_empty() && header.src != self.me {
             return Hop::Drop(DropReason::NotMember);
         }
-        let step = self.nearest_step(header.target(), |link, _| link.member && !avoid.contains(&link.id));
-        match step.and_then(|step| self.links.at(step.place)) {
-            Some(link) => Hop::Forward(link.id),
-            None => Hop::Drop(DropReason::NoWay),
-        }
+        let step = self.nearest_step(header.target(), |seat, _| seat.is_member() && !avoid.contains(&seat.link));
+        step.map_or(Hop::Drop(DropReason::NoWay), |step| Hop::Forward(step.link))
     }
 
     /// The end of the way, when it is near: the target lies in this node's arc, or in its successor's.
@@ -155,8 +153,8 @@ impl Proto {
         let last = header.flags.has(Flags::LAST);
         let before = header.flags.has(Flags::BEFORE) && !exact;
         // A node may own a key without knowing it until it is told so.
-        let may_step_to = |link: &&Link| !exact || !header.trail.contains(&link.peer);
-        let step_to = |peer: Id| self.links.open_to(peer).filter(may_step_to).map(|link| Hop::Forward(link.id));
+        let may_step = |peer: Id| !exact || !header.trail.contains(&peer);
+        let step_to = |peer: Id| self.links.link_to(peer).filter(|_| may_step(peer)).map(Hop::Forward);
 
         if successor.is_some_and(|successor| target.is_in_arc(self.me, successor)) {
             if before {
@@ -188,17 +186,14 @@ impl Proto {
     }
 
     fn greedy(&self, header: &mut Header, target: Id, avoid: &[LinkId]) -> Hop {
-        let fresh = |link: &Link, leads_to: Id| !avoid.contains(&link.id) && may_visit(link, leads_to, &header.trail);
+        let fresh = |seat: Seat, id: Id| !avoid.contains(&seat.link) && may_visit(seat, id, &header.trail);
         let bound = header.bound;
         let improves = |step: &Step| step.promise < bound || (step.direct && step.promise == bound);
-        let reliable =
-            self.nearest_step(target, |link, leads_to| !link.suspect && fresh(link, leads_to)).filter(improves);
-        if let Some(step) = reliable.or_else(|| self.nearest_step(target, fresh).filter(improves))
-            && let Some(link) = self.links.at(step.place)
-        {
+        let reliable = self.nearest_step(target, |seat, id| !seat.is_suspect() && fresh(seat, id)).filter(improves);
+        if let Some(step) = reliable.or_else(|| self.nearest_step(target, fresh).filter(improves)) {
             header.bound = step.promise;
             header.trail.clear();
-            return Hop::Forward(link.id);
+            return Hop::Forward(step.link);
         }
         self.leave_dead_end(header, target)
     }
@@ -216,12 +211,12 @@ impl Proto {
         if header.trail.len() >= MAX_TRAIL {
             return Hop::Drop(DropReason::NoWay);
         }
-        let onward = self.nearest_step(target, |link, leads_to| may_visit(link, leads_to, &header.trail));
-        if let Some(link) = onward.and_then(|step| self.links.at(step.place)) {
-            return Hop::Forward(link.id);
+        let onward = self.nearest_step(target, |seat, id| may_visit(seat, id, &header.trail));
+        if let Some(step) = onward {
+            return Hop::Forward(step.link);
         }
-        let back = header.trail[..mark].iter().rev().find_map(|&earlier| self.links.open_to(earlier));
-        back.map_or(Hop::Drop(DropReason::NoWay), |link| Hop::Forward(link.id))
+        let back = header.trail[..mark].iter().rev().find_map(|&earlier| self.links.link_to(earlier));
+        back.map_or(Hop::Drop(DropReason::NoWay), Hop::Forward)
     }
 
     /// Tells the source of a frame that was dropped, when it asked to be told.
@@ -245,13 +240,8 @@ fn is_exact(header: &Header) -> bool {
 }
 
 /// Whether a frame that has been to these nodes may be sent over this link, for the sake of a node that it leads to.
-fn may_visit(link: &Link, leads_to: Id, trail: &[Id]) -> bool {
-    may_forward(link) && !trail.contains(&link.peer) && !trail.contains(&leads_to)
-}
-
-/// Whether frames of others may be sent over this link.
-fn may_forward(link: &Link) -> bool {
-    link.is_open() && link.member && link.role == Role::Member
+fn may_visit(seat: Seat, leads_to: Id, trail: &[Id]) -> bool {
+    seat.may_forward() && !trail.contains(&seat.peer) && !trail.contains(&leads_to)
 }
 
 #[cfg(test)]

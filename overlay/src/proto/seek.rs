@@ -14,6 +14,7 @@
 use rand::RngExt;
 
 use super::links::{Link, LinkId, Route};
+use super::seat::Seat;
 use super::timer::Time;
 use super::{Output, Phase, Proto, ring};
 use crate::id::Id;
@@ -33,7 +34,7 @@ pub(super) struct Sought {
 impl Proto {
     /// Links that this node could still accept for a finger: the last places are kept for the ring's own needs.
     pub(super) fn room(&self) -> usize {
-        let near = self.links.iter().filter(|link| link.purpose == Purpose::Ring || self.is_near(link.peer)).count();
+        let near = self.links.seats().filter(|link| link.purpose == Purpose::Ring || self.is_near(link.peer)).count();
         let kept = (2 * ring::NEAR).saturating_sub(near);
         self.links.max().saturating_sub(self.links.len() + kept)
     }
@@ -55,9 +56,15 @@ impl Proto {
             None => self.refuse(seeker, route, attempt, Refusal::Full, Purpose::Finger, now),
             Some(None) => self.on_request(seeker, route, attempt, Role::Member, Purpose::Finger, now),
             Some(Some(link)) => {
-                let Some(entry) = self.links.get_mut(link).filter(|_| header.ttl > 0) else { return };
-                entry.room -= 1;
-                header.readdress(entry.peer);
+                if header.ttl == 0 {
+                    return;
+                }
+                let taken = self.links.update(link, |link| {
+                    link.room -= 1;
+                    link.peer
+                });
+                let Some(peer) = taken else { return };
+                header.readdress(peer);
                 header.ttl -= 1;
                 let Sought { from, to, least } = sought;
                 let message = Message::Dial(Dial { attempt, step: Step::Seek { from, to, least } });
@@ -71,12 +78,12 @@ impl Proto {
         let Sought { from, to, least } = sought;
         let fits = |id: Id| from.clockwise_to(id) <= from.clockwise_to(to);
         let weight = |room: usize| if room < least.into() { 0 } else { weight(room) };
-        let own = if fits(self.me) && self.links.to(seeker).is_none() { weight(self.room()) } else { 0 };
+        let own = if fits(self.me) && !self.links.has(seeker) { weight(self.room()) } else { 0 };
         let linked: Vec<usize> = self.links.places_leading_to(seeker).collect();
-        let usable = |link: &&Link| {
-            link.role == Role::Member && !link.suspect && fits(link.peer) && !linked.contains(&link.id.place())
+        let usable = |seat: &Seat| {
+            seat.may_forward() && !seat.is_suspect() && fits(seat.peer) && !linked.contains(&seat.link.place())
         };
-        let others = self.links.members().filter(usable).map(|link| (link.id, weight(link.room.into())));
+        let others = self.links.members().filter(usable).map(|seat| (seat.link, weight(seat.room.into())));
         let total = own + others.clone().map(|(_, weight)| weight).sum::<u64>();
         if total == 0 {
             return None;
@@ -116,7 +123,7 @@ impl Proto {
 
     /// Keeps a place for a finger that accepts, unless it came too late.
     fn take_finger(&mut self, index: usize, peer: Id, route: Route, attempt: u32, now: Time) -> Option<LinkId> {
-        let wanted = self.phase == Phase::Member && self.links.to(peer).is_none() && self.is_for_arc(index, peer);
+        let wanted = self.phase == Phase::Member && !self.links.has(peer) && self.is_for_arc(index, peer);
         if !wanted {
             return None;
         }

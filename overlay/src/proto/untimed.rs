@@ -98,8 +98,8 @@ impl Proto {
                 self.on_check_timer(now);
             }
             Deadline::Dial(peer) => {
-                if let Some(link) = self.links.to_mut(peer).filter(|link| !link.is_open()) {
-                    link.time = now;
+                if let Some(link) = self.links.to(peer).filter(|link| !link.is_open()).map(|link| link.id) {
+                    self.links.update(link, |link| link.time = now);
                     self.timers.stop(Timer::Dial);
                     self.on_dial_timer(now);
                 }

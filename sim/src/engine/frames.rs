@@ -48,6 +48,14 @@ impl Frames {
         self.places[at.0 as usize].header.target()
     }
 
+    /// Has the caches fetch what [`Frames::prefetch_body`] has fetched leads to.
+    pub(super) fn prefetch_body_further(&self, at: FrameAt) {
+        if let Message::Ring(view) = &self.places[at.0 as usize].message {
+            prefetch_index(&view.predecessors, 0);
+            prefetch_index(&view.successors, 0);
+        }
+    }
+
     /// Has the caches fetch what a frame that has been fetched leads to.
     pub(super) fn prefetch_body(&self, at: FrameAt) {
         match &self.places[at.0 as usize].message {

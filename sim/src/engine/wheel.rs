@@ -70,18 +70,11 @@ impl<T> Wheel<T> {
         Some((tick, event))
     }
 
-    /// The event that comes so many after the next one, as far as is known now, if it is due in this turn.
-    pub fn ahead(&self, distance: usize) -> Option<&T> {
-        let mut slot = (self.now & MASK) as usize;
-        let mut rest = distance;
-        loop {
-            let queue = &self.ticks.slots[slot];
-            if let Some(event) = queue.get(rest) {
-                return Some(event);
-            }
-            rest -= queue.len();
-            slot = self.ticks.first_from(slot + 1)?;
-        }
+    /// The events from the one that comes so many after the next, in their order, as far as they are known now and due in this turn.
+    pub fn ahead(&self, distance: usize) -> impl Iterator<Item = &T> {
+        let present = (self.now & MASK) as usize;
+        let slots = std::iter::successors(Some(present), |slot| self.ticks.first_from(slot + 1));
+        slots.flat_map(|slot| &self.ticks.slots[slot]).skip(distance)
     }
 
     /// When the next event is due, unless that is after `end`. Moves the wheel to that tick and no further: an event can still

@@ -3,7 +3,7 @@
 mod ahead;
 mod setup;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,13 +81,15 @@ pub struct World {
     timers_stopped: bool,
     some_are_slow: bool,
     counts: Counts,
-    index: BTreeMap<Id, u32>,
+    index: HashMap<Id, u32>,
     server: Server,
     wheel: Wheel<Event>,
     frames: Frames,
     /// What the signalling server says, on its way.
     said: Slab<FromServer>,
     tick: u64,
+    /// Events until the caches are told of more.
+    until_look_ahead: usize,
     rng: Pcg32,
     trace: Trace,
     seed: u64,
@@ -112,12 +114,13 @@ impl World {
             timers_stopped: false,
             some_are_slow: false,
             counts: Counts::default(),
-            index: BTreeMap::new(),
+            index: HashMap::new(),
             server: Server::default(),
             wheel: Wheel::default(),
             frames: Frames::default(),
             said: Slab::new(),
             tick: 0,
+            until_look_ahead: 0,
             rng: Pcg32::seed_from_u64(seed),
             trace: Trace::default(),
             seed,
@@ -324,7 +327,11 @@ impl World {
             return false;
         };
         self.tick = tick;
-        self.look_ahead();
+        if self.until_look_ahead == 0 {
+            self.until_look_ahead = ahead::BATCH;
+            self.look_ahead();
+        }
+        self.until_look_ahead -= 1;
         self.happen(event);
         true
     }

@@ -8,31 +8,38 @@ use prefetch_index::prefetch_index;
 use super::World;
 use crate::engine::event::{Event, What};
 
+/// Events that the caches are told of together: what the misses of one wait for, translations of addresses above all, the others'
+/// wait for at the same time.
+pub(super) const BATCH: usize = 16;
+
 /// How many events ahead the caches are told of the event itself.
-const OF_EVENT: usize = 64;
+const OF_EVENT: usize = 72;
 
 /// Of its frame.
-const OF_FRAME: usize = 40;
+const OF_FRAME: usize = 56;
 
 /// Of its node.
-const OF_NODE: usize = 24;
+const OF_NODE: usize = 40;
 
 /// Of that one's tables.
-const OF_TABLES: usize = 12;
+const OF_TABLES: usize = 24;
 
 /// Of where in them the way of a frame goes on.
-const OF_WAY: usize = 5;
+const OF_WAY: usize = 8;
 
 impl World {
-    /// Has the caches fetch what events that come soon will need.
+    /// Has the caches fetch what events that come soon will need. Call this every [`BATCH`] events.
     pub(super) fn look_ahead(&self) {
-        if let Some(event) = self.wheel.ahead(OF_EVENT) {
+        let batch = |distance: usize| self.wheel.ahead(distance).take(BATCH);
+        for event in batch(OF_EVENT) {
             prefetch_index(from_ref(event), 0);
         }
-        if let Some(Event { what: What::Frame { frame, .. }, .. }) = self.wheel.ahead(OF_FRAME) {
-            self.frames.prefetch(*frame);
+        for event in batch(OF_FRAME) {
+            if let What::Frame { frame, .. } = event.what {
+                self.frames.prefetch(frame);
+            }
         }
-        if let Some(event) = self.wheel.ahead(OF_NODE) {
+        for event in batch(OF_NODE) {
             let node = &self.nodes[event.node as usize];
             prefetch_index(from_ref(&node.alive), 0);
             prefetch_index(from_ref(&node.place), 0);
@@ -40,7 +47,7 @@ impl World {
             prefetch_index(from_ref(&node.wake), 0);
             node.proto.prefetch();
         }
-        if let Some(Event { node, what }) = self.wheel.ahead(OF_TABLES) {
+        for Event { node, what } in batch(OF_TABLES) {
             let node = &self.nodes[*node as usize];
             if let What::Frame { kind, link, frame, .. } = what {
                 node.wires.prefetch(*link);
@@ -51,12 +58,15 @@ impl World {
                 node.proto.prefetch_for_timeout();
             }
         }
-        if let Some(Event { node, what: What::Frame { kind: kind::FIRST_ROUTED.., frame, .. } }) =
-            self.wheel.ahead(OF_WAY)
-        {
-            let node = &self.nodes[*node as usize];
-            node.wires.prefetch_all();
-            node.proto.prefetch_way(self.frames.target(*frame));
+        for event in batch(OF_WAY) {
+            let Event { node, what: What::Frame { kind, frame, .. } } = event else { continue };
+            if *kind < kind::FIRST_ROUTED {
+                self.frames.prefetch_body_further(*frame);
+            } else {
+                let node = &self.nodes[*node as usize];
+                node.wires.prefetch_all();
+                node.proto.prefetch_way(self.frames.target(*frame));
+            }
         }
     }
 }
