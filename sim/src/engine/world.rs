@@ -3,7 +3,7 @@
 mod ahead;
 mod setup;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ pub struct World {
     timers_stopped: bool,
     some_are_slow: bool,
     counts: Counts,
-    index: HashMap<Id, u32>,
+    index: BTreeMap<Id, u32>,
     server: Server,
     wheel: Wheel<Event>,
     frames: Frames,
@@ -114,7 +114,7 @@ impl World {
             timers_stopped: false,
             some_are_slow: false,
             counts: Counts::default(),
-            index: HashMap::new(),
+            index: BTreeMap::new(),
             server: Server::default(),
             wheel: Wheel::default(),
             frames: Frames::default(),
