@@ -37,10 +37,7 @@ impl Proto {
     pub(super) fn on_gossip_timer(&mut self) {
         let list = self.neighbours();
         for place in 0..self.links.places().len() {
-            let seat = self.links.seat(place);
-            if seat.is_open() {
-                self.send_on(seat.link, Message::Neighbours(list.clone()));
-            }
+            self.send_on(self.links.seat(place).link, Message::Neighbours(list.clone()));
         }
     }
 

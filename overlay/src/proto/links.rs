@@ -196,10 +196,18 @@ impl Links {
 
     /// Changes a link, and gives what the change gives. `None`: there is no such link.
     pub(super) fn update<T>(&mut self, id: LinkId, change: impl FnOnce(&mut Link) -> T) -> Option<T> {
-        let link = self.places.get_mut(id.place())?.as_mut().filter(|link| link.id == id)?;
-        let result = change(link);
-        self.seats[id.place()] = Seat::of(link);
+        let result = change(self.get_mut(id)?);
+        self.take_seat(id.place());
         Some(result)
+    }
+
+    fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.places.get_mut(id.place())?.as_mut().filter(|link| link.id == id)
+    }
+
+    /// Has the seat in this place say what holds of the link there now.
+    fn take_seat(&mut self, place: usize) {
+        self.seats[place] = self.at(place).map_or(Seat::FREE, Seat::of);
     }
 
     /// Something has come over a link. Gives the peer.
@@ -217,16 +225,12 @@ impl Links {
 
     /// The link to this peer, open or not.
     pub(super) fn to(&self, peer: Id) -> Option<&Link> {
-        self.at(self.place_to(peer)?)
-    }
-
-    fn place_to(&self, peer: Id) -> Option<usize> {
-        self.seats.iter().position(|seat| seat.leads_to(peer))
+        self.at(self.seat_to(peer)?.link.place())
     }
 
     /// What holds of the link to this peer, open or not.
-    pub(super) fn seat_to(&self, peer: Id) -> Option<Seat> {
-        self.seats.iter().copied().find(|seat| seat.leads_to(peer))
+    pub(super) fn seat_to(&self, peer: Id) -> Option<&Seat> {
+        self.seats.iter().find(|seat| seat.leads_to(peer))
     }
 
     pub(super) fn open_to(&self, peer: Id) -> Option<&Link> {
@@ -279,8 +283,8 @@ impl Links {
         self.count = self.count.wrapping_add(1);
         self.taken += 1;
         let link = link(id);
-        self.seats[place] = Seat::of(&link);
         self.places[place] = Some(link);
+        self.take_seat(place);
         id
     }
 

@@ -389,7 +389,8 @@ impl Proto {
                 // A nearer node with a link is not in the list yet: only its own word brings it there.
                 let asks = clockwise && place < NEAR && self.config.repair_at_once;
                 let unheard = asks && self.links.is_open_to_member(id) && self.would_list(id);
-                if let Some(link) = self.links.link_to(id).filter(|_| unheard)
+                if unheard
+                    && let Some(link) = self.links.link_to(id)
                     && self.ring.asked.len() < NEAR
                     && !self.ring.asked.contains(&id)
                 {

@@ -29,20 +29,17 @@ const SUSPECT: u8 = 1 << 4;
 const DIALLED: u8 = 1 << 5;
 
 impl Seat {
-    /// Stands where there is no link.
+    /// Stands where there is no link. The id that it gives is no link's, for its place is beyond every budget.
     pub(super) const FREE: Seat =
         Seat { peer: Id::new(0), link: LinkId(u32::MAX), room: 0, purpose: Purpose::Ring, flags: 0 };
 
     pub(super) fn of(link: &Link) -> Self {
-        let flags = [
-            (true, TAKEN),
-            (link.state == State::Open, OPEN),
-            (link.member, MEMBER),
-            (link.role == Role::Member, NO_LEAF),
-            (link.suspect, SUSPECT),
-            (link.dialled, DIALLED),
-        ];
-        let flags = flags.into_iter().fold(0, |all, (holds, flag)| if holds { all | flag } else { all });
+        let flags = TAKEN
+            | u8::from(link.state == State::Open) * OPEN
+            | u8::from(link.member) * MEMBER
+            | u8::from(link.role == Role::Member) * NO_LEAF
+            | u8::from(link.suspect) * SUSPECT
+            | u8::from(link.dialled) * DIALLED;
         Seat { peer: link.peer, link: link.id, room: link.room, purpose: link.purpose, flags }
     }
 
