@@ -273,8 +273,10 @@ impl Links {
         let place = self.places.iter().position(Option::is_none).unwrap_or_else(|| {
             if self.places.len() == self.seats.len() {
                 self.places.reserve_exact(GROWTH);
-                let free = std::iter::repeat_n(Seat::FREE, GROWTH);
-                self.seats = self.seats.iter().copied().chain(free).collect();
+                let mut seats = std::mem::take(&mut self.seats).into_vec();
+                seats.reserve_exact(GROWTH);
+                seats.resize(self.places.len() + GROWTH, Seat::FREE);
+                self.seats = seats.into_boxed_slice();
             }
             self.places.push(None);
             self.places.len() - 1
