@@ -153,7 +153,7 @@ impl Proto {
 
     /// An attempt ends at this time, unless it comes further before.
     fn await_until(&mut self, link: LinkId, deadline: Time) {
-        if self.links.update(link, |link| link.time = deadline).is_some() {
+        if self.links.update(link, |link| link.deadline = deadline).is_some() {
             self.timers.at_latest(Timer::Dial, deadline);
         }
     }
@@ -180,10 +180,13 @@ impl Proto {
             return;
         }
         let opened = self.links.update(link, |link| {
-            (link.state, link.role, link.since, link.time) = (State::Open, role, now, now);
+            (link.state, link.role, link.since) = (State::Open, role, now);
             (link.peer, link.purpose, link.dialled)
         });
         let Some((peer, purpose, dialled)) = opened else { return };
+        if let Some(seat) = self.links.seat_mut(link) {
+            seat.heard_at = now;
+        }
         self.failed.forgive(peer);
         self.links.set_reach(link, &[]);
         self.event(Event::PeerConnected(peer));
@@ -344,11 +347,11 @@ impl Proto {
 
     pub(super) fn on_dial_timer(&mut self, now: Time) {
         let late: Vec<LinkId> =
-            self.links.iter().filter(|link| !link.is_open() && link.time <= now).map(|link| link.id).collect();
+            self.links.iter().filter(|link| !link.is_open() && link.deadline <= now).map(|link| link.id).collect();
         for link in late {
             self.dial_failed(link, now);
         }
-        if let Some(next) = self.links.iter().filter(|link| !link.is_open()).map(|link| link.time).min() {
+        if let Some(next) = self.links.iter().filter(|link| !link.is_open()).map(|link| link.deadline).min() {
             self.timers.set(Timer::Dial, next);
         }
     }
@@ -449,9 +452,9 @@ impl Proto {
         if !asked && link.state == State::Requested && link.purpose == Purpose::Ring {
             return false;
         }
-        let lively = |link: &Link| link.member && now.since(link.time) <= self.config.heartbeat_every * 3 / 2;
-        let mut others = self.links.iter().filter(|other| other.is_open() && other.id != link.id);
-        let is_last = link.is_open() && lively(link) && !self.config.heartbeat_every.is_zero() && !others.any(lively);
+        let lively = |seat: &Seat| now.since(seat.heard_at) <= self.config.heartbeat_every * 3 / 2;
+        let is_only = || self.links.members().filter(lively).map(|seat| seat.link).eq([link.id]);
+        let is_last = !self.config.heartbeat_every.is_zero() && is_only();
         !is_last && (purpose != Purpose::Join || now.since(link.since) > SETTLED)
     }
 

@@ -88,6 +88,11 @@ impl Fingers {
         self.arcs.iter().any(|arc| arc.peer == Some(peer))
     }
 
+    #[cfg(feature = "prefetch")]
+    pub(super) fn prefetch(&self) {
+        (0..self.arcs.len()).for_each(|at| prefetch_index::prefetch_index(&self.arcs, at));
+    }
+
     /// Bytes on the heap.
     pub(super) fn memory(&self) -> usize {
         self.arcs.capacity() * size_of::<Arc>() + self.waiting.capacity() * size_of::<(Token, Id)>()
@@ -204,7 +209,8 @@ impl Proto {
     /// Where a finger leads to a member that is full, one with a larger budget would serve both better: the full one has a place again,
     /// and more members can be reached in two steps.
     fn better_a_finger(&mut self, now: Time) {
-        let full = |arc: &Arc| arc.peer.and_then(|peer| self.links.open_to(peer)).is_some_and(|link| link.room == 0);
+        let seat = |arc: &Arc| arc.peer.and_then(|peer| self.links.seat_to(peer)).filter(|seat| seat.is_open());
+        let full = |arc: &Arc| seat(arc).is_some_and(|seat| seat.room == 0);
         let arcs = self.fingers.arcs.iter().enumerate().filter(|(_, arc)| full(arc) && self.given_up(arc).is_some());
         let arcs: Vec<usize> = arcs.map(|(index, _)| index).collect();
         if let Some(&index) = arcs.choose(&mut self.rng) {

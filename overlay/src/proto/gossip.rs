@@ -10,11 +10,13 @@ use crate::wire::{Message, Neighbours, Role};
 impl Proto {
     /// A neighbour told whom it has links to.
     pub(super) fn on_neighbours(&mut self, link: LinkId, list: &Neighbours, now: Time) {
-        if self.links.get(link).is_some_and(|link| link.role == Role::Member) {
+        if self.links.seat_of(link).is_some_and(|seat| seat.role() == Role::Member) {
             let reach = if self.config.lookahead { &list.ids[..] } else { &[] };
             self.links.set_reach(link, reach);
             self.set_member(link, list.member, now);
-            self.links.update(link, |link| link.room = list.room);
+            if let Some(seat) = self.links.seat_mut(link) {
+                seat.room = list.room;
+            }
             // Who is nearer counts, whether it counts in routing or not.
             for &id in list.ids.iter().filter(|&&id| id != self.me) {
                 if self.is_nearer(id) {

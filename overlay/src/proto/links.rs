@@ -55,8 +55,8 @@ pub(super) struct Link {
     pub(super) state: State,
     /// When the present state began.
     pub(super) since: Time,
-    /// Until when it must open; when the peer was last heard, once it is open.
-    pub(super) time: Time,
+    /// Until when it must open.
+    pub(super) deadline: Time,
     /// Whether the peer has said that it is a member of the ring.
     pub(super) member: bool,
     /// Whether the other end has sent a description.
@@ -65,8 +65,6 @@ pub(super) struct Link {
     pub(super) heard: bool,
     /// Silent for too long to be relied on.
     pub(super) suspect: bool,
-    /// Links that the peer could still accept, as it said last.
-    pub(super) room: u16,
 }
 
 impl Link {
@@ -82,12 +80,11 @@ impl Link {
             route,
             state: State::Requested,
             since: now,
-            time: now,
+            deadline: now,
             member: false,
             described: false,
             heard: false,
             suspect: false,
-            room: 0,
         }
     }
 
@@ -139,6 +136,9 @@ pub(super) struct Links {
     /// Sorted.
     reach: Vec<Reach>,
     me: Reach,
+    /// The entries that all but the first eighth of the table begin with, once there are eight. Most searches end in one part of it, and
+    /// these say in which without a look at the others.
+    marks: [Reach; 7],
     /// The number of entries before this node's own id.
     home: u32,
     /// Places that are taken.
@@ -151,8 +151,8 @@ pub(super) struct Links {
 impl Links {
     pub(super) fn new(me: Id, max: usize) -> Self {
         let max = u16::try_from(max).unwrap_or(u16::MAX);
-        let (places, seats, reach) = (Vec::new(), Box::default(), Vec::new());
-        Links { places, seats, reach, me: Reach::new(me, 0), home: 0, taken: 0, max, count: 0 }
+        let (places, seats, reach, marks) = (Vec::new(), Box::default(), Vec::new(), [Reach(0); 7]);
+        Links { places, seats, reach, me: Reach::new(me, 0), marks, home: 0, taken: 0, max, count: 0 }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Link> + Clone {
@@ -196,31 +196,36 @@ impl Links {
 
     /// Changes a link, and gives what the change gives. `None`: there is no such link.
     pub(super) fn update<T>(&mut self, id: LinkId, change: impl FnOnce(&mut Link) -> T) -> Option<T> {
-        let result = change(self.get_mut(id)?);
-        self.take_seat(id.place());
+        let link = self.places.get_mut(id.place())?.as_mut().filter(|link| link.id == id)?;
+        let result = change(link);
+        self.seats[id.place()].follow(link);
         Some(result)
-    }
-
-    fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
-        self.places.get_mut(id.place())?.as_mut().filter(|link| link.id == id)
-    }
-
-    /// Has the seat in this place say what holds of the link there now.
-    fn take_seat(&mut self, place: usize) {
-        self.seats[place] = self.at(place).map_or(Seat::FREE, Seat::of);
     }
 
     /// Something has come over a link. Gives the peer.
     pub(super) fn hear(&mut self, id: LinkId, now: Time) -> Option<Id> {
-        self.update(id, |link| {
-            (link.time, link.heard, link.suspect) = (now, true, false);
-            link.peer
-        })
+        let seat = self.seat_mut(id)?;
+        seat.heard_at = now;
+        let seat = *seat;
+        if !seat.is_lively() {
+            self.update(id, |link| (link.heard, link.suspect) = (true, false));
+        }
+        Some(seat.peer)
     }
 
     /// What holds of the link in this place.
     pub(super) fn seat(&self, place: usize) -> Seat {
         self.seats.get(place).copied().unwrap_or(Seat::FREE)
+    }
+
+    /// What holds of this link.
+    pub(super) fn seat_of(&self, id: LinkId) -> Option<&Seat> {
+        self.seats.get(id.place()).filter(|seat| seat.link == id)
+    }
+
+    /// To change what stands in the seat alone.
+    pub(super) fn seat_mut(&mut self, id: LinkId) -> Option<&mut Seat> {
+        self.seats.get_mut(id.place()).filter(|seat| seat.link == id)
     }
 
     /// The link to this peer, open or not.
@@ -270,7 +275,7 @@ impl Links {
     /// Takes a place. The caller has made room.
     pub(super) fn insert(&mut self, link: impl FnOnce(LinkId) -> Link) -> LinkId {
         debug_assert!(!self.is_full(), "room was made before a place is taken");
-        let place = self.places.iter().position(Option::is_none).unwrap_or_else(|| {
+        let place = self.seats[..self.places.len()].iter().position(|seat| !seat.is_taken()).unwrap_or_else(|| {
             if self.places.len() == self.seats.len() {
                 self.places.reserve_exact(GROWTH);
                 let mut seats = std::mem::take(&mut self.seats).into_vec();
@@ -285,8 +290,8 @@ impl Links {
         self.count = self.count.wrapping_add(1);
         self.taken += 1;
         let link = link(id);
+        self.seats[place] = Seat::of(&link);
         self.places[place] = Some(link);
-        self.take_seat(place);
         id
     }
 
@@ -294,6 +299,7 @@ impl Links {
         self.get(id)?;
         let place = id.place();
         self.retain_reach(|reach| reach.place() != place);
+        self.mark();
         self.taken -= 1;
         self.seats[place] = Seat::FREE;
         self.places[place].take()
@@ -301,7 +307,7 @@ impl Links {
 
     /// Notes whom an open link leads to: the peer itself and, from its own list, its neighbours.
     pub(super) fn set_reach(&mut self, id: LinkId, neighbours: &[Id]) {
-        let Some(peer) = self.get(id).map(|link| link.peer) else { return };
+        let Some(peer) = self.seat_of(id).map(|seat| seat.peer) else { return };
         let place = id.place();
         let others = neighbours.iter().copied().filter(|&id| id != self.me.id() && id != peer);
         let mut new: Vec<Reach> = Vec::with_capacity(neighbours.len() + 1);
@@ -361,6 +367,15 @@ impl Links {
             write -= 1;
             self.reach[write] = reach;
         }
+        self.mark();
+    }
+
+    /// Notes where the parts of the table begin.
+    fn mark(&mut self) {
+        let step = self.reach.len() / 8;
+        if step > 0 {
+            self.marks = std::array::from_fn(|part| self.reach[(part + 1) * step]);
+        }
     }
 
     /// The ids of members that can be reached in one step or two, from this node clockwise or counter-clockwise, each once.
@@ -414,15 +429,13 @@ impl Links {
     }
 
     #[cfg(feature = "prefetch")]
-    pub(super) fn reach(&self) -> &[Reach] {
-        &self.reach
+    pub(super) fn marks(&self) -> &[Reach] {
+        &self.marks
     }
 
-    /// The part of the table that an entry for this id would stand in: what [`Links::reach_from`] looks through once it has looked at
-    /// an entry of each.
     #[cfg(feature = "prefetch")]
-    pub(super) fn part_with(&self, id: Id) -> std::ops::Range<usize> {
-        if self.reach.len() < 8 { 0..0 } else { self.eighth(0..self.reach.len(), Reach::new(id, 0)) }
+    pub(super) fn reach(&self) -> &[Reach] {
+        &self.reach
     }
 
     pub(super) fn places(&self) -> &[Option<Link>] {
@@ -447,22 +460,21 @@ impl Links {
         places + self.reach.capacity() * size_of::<Reach>()
     }
 
-    /// The index of the first entry at `id` or after it. A search by eighths rather than halves: the looks of one round do not
-    /// wait for each other, and in a simulator with a million nodes each of them is a cache miss.
+    /// The index of the first entry at `id` or after it.
     fn reach_from(&self, id: Id) -> usize {
-        let sought = Reach::new(id, 0);
-        let mut range = 0..self.reach.len();
-        while range.len() >= 8 {
-            range = self.eighth(range, sought);
-        }
-        range.start + self.reach[range].partition_point(|&reach| reach < sought)
+        let part = self.part_with(id);
+        part.start + self.reach[part].partition_point(|reach| reach.id() < id)
     }
 
-    fn eighth(&self, range: std::ops::Range<usize>, sought: Reach) -> std::ops::Range<usize> {
-        let step = range.len() / 8;
-        let before = (1..8).filter(|i| self.reach[range.start + i * step] < sought).count();
-        let start = range.start + before * step;
-        start..if before < 7 { start + step } else { range.end }
+    /// The part of the table that an entry for this id would stand in.
+    pub(super) fn part_with(&self, id: Id) -> std::ops::Range<usize> {
+        let (length, step) = (self.reach.len(), self.reach.len() / 8);
+        if step == 0 {
+            return 0..length;
+        }
+        let before = self.marks.iter().filter(|mark| mark.id() < id).count();
+        let start = before * step;
+        start..if before < self.marks.len() { start + step } else { length }
     }
 }
 

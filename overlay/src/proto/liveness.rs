@@ -16,12 +16,12 @@ impl Proto {
     pub(super) fn on_heartbeat_timer(&mut self, now: Time) {
         let config = self.config.clone();
         let (mut silent, mut dead) = (Vec::new(), Vec::new());
-        for link in self.links.iter().filter(|link| link.is_open()) {
-            let silence = now.since(link.time);
+        for seat in self.links.open() {
+            let silence = now.since(seat.heard_at);
             if silence >= config.dead_after {
-                dead.push((link.id, link.peer));
+                dead.push((seat.link, seat.peer));
             } else if silence >= config.heartbeat_every / 2 {
-                silent.push((link.id, silence >= config.suspect_after));
+                silent.push((seat.link, silence >= config.suspect_after));
             }
         }
         for (link, suspect) in silent {
@@ -66,7 +66,10 @@ impl Proto {
         if self.config.heartbeat_every.is_zero() {
             return;
         }
-        self.links.update(link, |link| (link.time, link.suspect) = (heard(link.time), true));
+        if let Some(seat) = self.links.seat_mut(link) {
+            seat.heard_at = heard(seat.heard_at);
+        }
+        self.links.update(link, |link| link.suspect = true);
         self.send_on(link, Message::Ping);
         self.timers.at_latest(Timer::Heartbeat, now.after(ANSWER_WITHIN));
     }

@@ -259,7 +259,7 @@ impl Proto {
 
     /// Whether this link is open or being set up.
     pub fn holds(&self, link: LinkId) -> bool {
-        self.links.get(link).is_some()
+        self.links.seat_of(link).is_some()
     }
 
     /// Links that are open or being set up: never more than the budget.
@@ -308,7 +308,7 @@ impl Proto {
     }
 
     fn on_frame(&mut self, link: LinkId, frame: Frame, now: Time) {
-        if !self.links.get(link).is_some_and(|link| link.is_open()) {
+        if !self.links.seat_of(link).is_some_and(|seat| seat.is_open()) {
             return;
         }
         let Some(peer) = self.links.hear(link, now) else { return };
@@ -424,10 +424,7 @@ impl Proto {
 
     /// Sends a message to the neighbour at the other end of a link.
     fn send_on(&mut self, link: LinkId, message: Message) {
-        let seat = self.links.seat(link.place());
-        if seat.link != link || !seat.is_open() {
-            return;
-        }
+        let Some(seat) = self.links.seat_of(link).filter(|seat| seat.is_open()) else { return };
         let header = Header::new(message.kind(), self.me, seat.peer);
         self.outputs.push_back(Output::Send { link, frame: Frame { header, message } });
     }

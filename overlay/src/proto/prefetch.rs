@@ -9,7 +9,7 @@ use std::slice::from_ref;
 use prefetch_index::prefetch_index;
 
 use super::Proto;
-use super::links::{LinkId, Links, Reach};
+use super::links::{Links, Reach};
 use super::seat::Seat;
 use super::timer::Timer;
 use crate::id::Id;
@@ -26,61 +26,59 @@ impl Proto {
     /// [`Proto::prefetch_for_timeout`] some inputs later.
     pub fn prefetch(&self) {
         prefetch_index(from_ref(&self.me), 0);
-        prefetch_index(from_ref(&self.links), 0);
+        self.links.prefetch();
         prefetch_index(from_ref(&self.ring), 0);
         self.ring.prefetch();
         prefetch_index(from_ref(&self.failed), 0);
+        prefetch_index(from_ref(&self.fingers), 0);
         prefetch_index(from_ref(&self.timers), 0);
         prefetch_index(from_ref(&self.outputs), 0);
         prefetch_index(from_ref(&self.config), 0);
     }
 
-    /// What a frame of this kind that comes over this link needs of the tables.
-    pub fn prefetch_for_frame(&self, link: LinkId, kind: u8) {
-        prefetch_index(self.links.places(), link.place());
+    /// What a frame of this kind that goes to this target needs of the tables.
+    pub fn prefetch_for_frame(&self, kind: u8, target: Id) {
         self.links.prefetch_seats();
         match kind {
-            // The whole table is gone through.
-            kind::NEIGHBOURS => self.links.prefetch_reach(1),
-            kind::FIRST_ROUTED.. => return self.links.prefetch_reach(8),
+            kind::FIRST_ROUTED.. => return self.links.prefetch_way(target),
+            kind::NEIGHBOURS => self.links.prefetch_reach(),
             _ => self.links.prefetch_home(),
         }
         prefetch_index(&self.ring.successors, 0);
         prefetch_index(&self.ring.predecessors, 0);
     }
 
-    /// Where in the tables the way of a frame to this target goes on. Call this after [`Proto::prefetch_for_frame`], once that has come.
-    pub fn prefetch_way(&self, target: Id) {
-        self.links.prefetch_way(target);
-    }
-
     /// What the next timer needs of the tables, or the end of a link.
     pub fn prefetch_for_timeout(&self) {
         prefetch_index(from_ref(&self.lookups), 0);
-        prefetch_index(from_ref(&self.fingers), 0);
+        self.fingers.prefetch();
         prefetch_index(&self.ring.successors, 0);
         prefetch_index(&self.ring.predecessors, 0);
         self.links.prefetch_seats();
         if !matches!(self.timers.next(), Some((_, Timer::Gossip))) {
             let places = self.links.places();
             (0..places.len()).for_each(|at| prefetch_index(places, at));
-            self.links.prefetch_reach(8);
             self.links.prefetch_home();
         }
     }
 }
 
 impl Links {
+    fn prefetch(&self) {
+        prefetch_index(from_ref(self), 0);
+        prefetch_index(self.marks(), 0);
+        prefetch_index(self.marks(), self.marks().len() - 1);
+    }
+
     fn prefetch_seats(&self) {
         let seats = self.all_seats();
         (0..seats.len()).step_by(LINE / size_of::<Seat>()).for_each(|at| prefetch_index(seats, at));
     }
 
-    /// The lines of the table of who can be reached: as many as there are, or one in each of so many parts of it.
-    fn prefetch_reach(&self, parts: usize) {
+    /// The whole table of who can be reached.
+    fn prefetch_reach(&self) {
         let reach = self.reach();
-        let step = if parts > 1 { (reach.len() / parts).max(LINE_OF_REACH) } else { LINE_OF_REACH };
-        (0..reach.len()).step_by(step).for_each(|at| prefetch_index(reach, at));
+        (0..reach.len()).step_by(LINE_OF_REACH).for_each(|at| prefetch_index(reach, at));
     }
 
     /// Those who stand next to this node on either side.

@@ -173,7 +173,7 @@ impl Proto {
     /// A neighbour told its view of the ring: stabilize from it and, when it believes to be the predecessor, rectify.
     pub(super) fn on_ring(&mut self, link: LinkId, peer: Id, view: &RingView, now: Time) {
         self.set_member(link, view.member, now);
-        let is_member = self.links.get(link).is_some_and(|link| link.member);
+        let is_member = self.links.seat_of(link).is_some_and(|seat| seat.is_member());
         // A node that knows its place but is no member yet stabilizes as if it were: the ring moves on while it joins.
         let placed = self.phase == Phase::Member || self.joining.placed;
         if !is_member || !placed {
@@ -215,8 +215,14 @@ impl Proto {
 
     /// Whether all successors with a link are silent: the ring is about to change, and what stands in the lists of others is old as well.
     fn hears_no_successor(&self) -> bool {
-        let mut linked = self.ring.successors.iter().filter_map(|&id| self.links.open_to(id)).peekable();
-        linked.peek().is_some() && linked.all(|link| link.suspect)
+        let mut linked = self
+            .ring
+            .successors
+            .iter()
+            .filter_map(|&id| self.links.seat_to(id))
+            .filter(|seat| seat.is_open())
+            .peekable();
+        linked.peek().is_some() && linked.all(|seat| seat.is_suspect())
     }
 
     /// No link to a neighbour opened. As a predecessor it is not needed; of a successor, the next member behind it knows whether it lives.
@@ -314,9 +320,9 @@ impl Proto {
     }
 
     pub(super) fn set_member(&mut self, link: LinkId, member: bool, now: Time) {
-        let Some(entry) = self.links.get(link).filter(|link| link.role == Role::Member) else { return };
-        if entry.member != member {
-            let peer = entry.peer;
+        let Some(seat) = self.links.seat_of(link).filter(|seat| seat.role() == Role::Member) else { return };
+        if seat.is_member() != member {
+            let peer = seat.peer;
             self.links.update(link, |link| link.member = member);
             self.ring.unsettle();
             self.gossip_soon(now);
@@ -477,7 +483,7 @@ impl Proto {
     pub(super) fn is_near_among(&self, peer: Id, others: impl Iterator<Item = Id> + Clone) -> bool {
         [true, false].into_iter().any(|clockwise| {
             let distance = |id: Id| if clockwise { self.me.clockwise_to(id) } else { id.clockwise_to(self.me) };
-            others.clone().filter(|&other| distance(other) < distance(peer)).count() < NEAR
+            others.clone().filter(|&other| distance(other) < distance(peer)).nth(NEAR - 1).is_none()
         })
     }
 

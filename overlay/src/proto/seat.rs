@@ -1,9 +1,10 @@
 //! What is asked of links most often, in a few bytes for each: who is at the other end, and whether frames can go there.
 //!
-//! A node that forwards looks at many of its links and takes one. All their seats together are four lines of the cache; the links
+//! A node that forwards looks at many of its links and takes one. All their seats together are six lines of the cache; the links
 //! themselves are twenty.
 
 use super::links::{Link, LinkId, State};
+use super::timer::Time;
 use crate::id::Id;
 use crate::wire::{Purpose, Role};
 
@@ -11,8 +12,10 @@ use crate::wire::{Purpose, Role};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Seat {
     pub(super) peer: Id,
+    /// When the peer was heard last; until it is, since when there is the link. It stands here alone.
+    pub(super) heard_at: Time,
     pub(super) link: LinkId,
-    /// Links that the peer could still accept, as it said last.
+    /// Links that the peer could still accept, as it said last. It stands here alone.
     pub(super) room: u16,
     /// What the side that dialled wanted it for.
     pub(super) purpose: Purpose,
@@ -27,20 +30,29 @@ const MEMBER: u8 = 1 << 2;
 const NO_LEAF: u8 = 1 << 3;
 const SUSPECT: u8 = 1 << 4;
 const DIALLED: u8 = 1 << 5;
+/// Something has come over the link.
+const HEARD: u8 = 1 << 6;
 
 impl Seat {
     /// Stands where there is no link. The id that it gives is no link's, for its place is beyond every budget.
     pub(super) const FREE: Seat =
-        Seat { peer: Id::new(0), link: LinkId(u32::MAX), room: 0, purpose: Purpose::Ring, flags: 0 };
+        Seat { peer: Id::new(0), heard_at: Time(0), link: LinkId(u32::MAX), room: 0, purpose: Purpose::Ring, flags: 0 };
 
     pub(super) fn of(link: &Link) -> Self {
+        let when = |holds: bool, flag: u8| if holds { flag } else { 0 };
         let flags = TAKEN
-            | u8::from(link.state == State::Open) * OPEN
-            | u8::from(link.member) * MEMBER
-            | u8::from(link.role == Role::Member) * NO_LEAF
-            | u8::from(link.suspect) * SUSPECT
-            | u8::from(link.dialled) * DIALLED;
-        Seat { peer: link.peer, link: link.id, room: link.room, purpose: link.purpose, flags }
+            | when(link.state == State::Open, OPEN)
+            | when(link.member, MEMBER)
+            | when(link.role == Role::Member, NO_LEAF)
+            | when(link.suspect, SUSPECT)
+            | when(link.dialled, DIALLED)
+            | when(link.heard, HEARD);
+        Seat { peer: link.peer, heard_at: link.since, link: link.id, room: 0, purpose: link.purpose, flags }
+    }
+
+    /// Says what holds of the link now. What stands here alone stays.
+    pub(super) fn follow(&mut self, link: &Link) {
+        *self = Seat { heard_at: self.heard_at, room: self.room, ..Seat::of(link) };
     }
 
     pub(super) fn is_taken(self) -> bool {
@@ -66,6 +78,11 @@ impl Seat {
 
     pub(super) fn is_suspect(self) -> bool {
         self.has(SUSPECT)
+    }
+
+    /// Whether the peer has been heard, and has not been silent for long since.
+    pub(super) fn is_lively(self) -> bool {
+        self.has(HEARD) && !self.is_suspect()
     }
 
     /// Whether this side dialled.

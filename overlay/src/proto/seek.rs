@@ -34,9 +34,11 @@ pub(super) struct Sought {
 impl Proto {
     /// Links that this node could still accept for a finger: the last places are kept for the ring's own needs.
     pub(super) fn room(&self) -> usize {
-        let near = self.links.seats().filter(|link| link.purpose == Purpose::Ring || self.is_near(link.peer)).count();
-        let kept = (2 * ring::NEAR).saturating_sub(near);
-        self.links.max().saturating_sub(self.links.len() + kept)
+        let free = self.links.max().saturating_sub(self.links.len());
+        let for_ring = |seat: &Seat| seat.purpose == Purpose::Ring || self.is_near(seat.peer);
+        let most = 2 * ring::NEAR;
+        let kept = if free == 0 { 0 } else { most - self.links.seats().filter(for_ring).take(most).count() };
+        free.saturating_sub(kept)
     }
 
     /// A member is sought for an arc: by the owner of a point in it, which passes the request on, or by the member that was drawn.
@@ -59,12 +61,9 @@ impl Proto {
                 if header.ttl == 0 {
                     return;
                 }
-                let taken = self.links.update(link, |link| {
-                    link.room -= 1;
-                    link.peer
-                });
-                let Some(peer) = taken else { return };
-                header.readdress(peer);
+                let Some(seat) = self.links.seat_mut(link) else { return };
+                seat.room -= 1;
+                header.readdress(seat.peer);
                 header.ttl -= 1;
                 let Sought { from, to, least } = sought;
                 let message = Message::Dial(Dial { attempt, step: Step::Seek { from, to, least } });

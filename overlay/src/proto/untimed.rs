@@ -99,7 +99,7 @@ impl Proto {
             }
             Deadline::Dial(peer) => {
                 if let Some(link) = self.links.to(peer).filter(|link| !link.is_open()).map(|link| link.id) {
-                    self.links.update(link, |link| link.time = now);
+                    self.links.update(link, |link| link.deadline = now);
                     self.timers.stop(Timer::Dial);
                     self.on_dial_timer(now);
                 }

@@ -231,7 +231,7 @@ impl Proto {
 
     /// A parent whose beat is late, and that has said nothing else since, is asked for a sign of life.
     fn probe_parent(&mut self, id: ChannelId, link: LinkId, now: Time) {
-        let silent = self.links.get(link).is_some_and(|link| now.since(link.time) >= BEAT_EVERY / 2);
+        let silent = self.links.seat_of(link).is_some_and(|seat| now.since(seat.heard_at) >= BEAT_EVERY / 2);
         if silent {
             self.probe(link, now);
         }
@@ -245,7 +245,9 @@ impl Proto {
         if self.config.heartbeat_every.is_zero() {
             return;
         }
-        let Some(parent) = self.links.get(link).filter(|link| now.since(link.time) >= BEAT_EVERY / 2) else { return };
+        let Some(parent) = self.links.seat_of(link).filter(|seat| now.since(seat.heard_at) >= BEAT_EVERY / 2) else {
+            return;
+        };
         let peer = parent.peer;
         self.with_channel(id, now, |channel, scene| {
             channel.detach(scene);

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::super::links::{Link, LinkId};
+use super::super::links::LinkId;
+use super::super::seat::Seat;
 use super::super::timer::Time;
 use super::super::{Hop, Phase, Proto};
 use super::edge::Edge;
@@ -214,8 +215,8 @@ impl Proto {
             false => self.config.suspect_after,
         };
         let silent = |peer: Id| {
-            let is_silent = |link: &Link| asks && now.since(link.time) >= patience(peer);
-            self.links.open_to(peer).is_some_and(is_silent)
+            let is_silent = |seat: &Seat| seat.is_open() && now.since(seat.heard_at) >= patience(peer);
+            asks && self.links.seat_to(peer).is_some_and(is_silent)
         };
         let owns_it = |owner: Id, before: Id| channel.point().is_in_arc(before, owner);
         match (self.tree_hop(channel, &[], &[]), &self.ring.predecessors[..]) {

@@ -112,7 +112,7 @@ pub(super) struct Origin {
 impl Proto {
     /// The link that a frame came over, if the neighbour at its other end made the frame.
     fn first_hand(&self, origin: Origin) -> Option<LinkId> {
-        origin.link.filter(|&link| self.links.get(link).is_some_and(|link| link.peer == origin.src))
+        origin.link.filter(|&link| self.links.seat_of(link).is_some_and(|seat| seat.peer == origin.src))
     }
 
     /// Whether one more signature may be checked for a frame from there. The neighbour that insists is dropped.

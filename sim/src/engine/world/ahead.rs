@@ -24,8 +24,8 @@ const OF_NODE: usize = 40;
 /// Of that one's tables.
 const OF_TABLES: usize = 24;
 
-/// Of where in them the way of a frame goes on.
-const OF_WAY: usize = 8;
+/// Of what its frame's body leads to.
+const OF_BODY: usize = 8;
 
 impl World {
     /// Has the caches fetch what events that come soon will need. Call this every [`BATCH`] events.
@@ -49,23 +49,22 @@ impl World {
         }
         for Event { node, what } in batch(OF_TABLES) {
             let node = &self.nodes[*node as usize];
-            if let What::Frame { kind, link, frame, .. } = what {
+            let What::Frame { kind, link, frame, .. } = what else {
+                node.wires.prefetch_all();
+                node.proto.prefetch_for_timeout();
+                continue;
+            };
+            node.proto.prefetch_for_frame(*kind, self.frames.target(*frame));
+            if *kind < kind::FIRST_ROUTED {
                 node.wires.prefetch(*link);
-                node.proto.prefetch_for_frame(*link, *kind);
                 self.frames.prefetch_body(*frame);
             } else {
                 node.wires.prefetch_all();
-                node.proto.prefetch_for_timeout();
             }
         }
-        for event in batch(OF_WAY) {
-            let Event { node, what: What::Frame { kind, frame, .. } } = event else { continue };
-            if *kind < kind::FIRST_ROUTED {
-                self.frames.prefetch_body_further(*frame);
-            } else {
-                let node = &self.nodes[*node as usize];
-                node.wires.prefetch_all();
-                node.proto.prefetch_way(self.frames.target(*frame));
+        for event in batch(OF_BODY) {
+            if let What::Frame { kind: ..kind::FIRST_ROUTED, frame, .. } = event.what {
+                self.frames.prefetch_body_further(frame);
             }
         }
     }
