@@ -22,18 +22,23 @@ const LINE: usize = 64;
 const LINE_OF_REACH: usize = LINE / size_of::<Reach>();
 
 impl Proto {
-    /// What nearly every input needs of the node itself. Call this first, and [`Proto::prefetch_for_frame`] or
+    /// What every input needs of the node itself. Call this first, and [`Proto::prefetch_for_frame`] or
     /// [`Proto::prefetch_for_timeout`] some inputs later.
     pub fn prefetch(&self) {
         prefetch_index(from_ref(&self.me), 0);
         self.links.prefetch();
-        prefetch_index(from_ref(&self.ring), 0);
         self.ring.prefetch();
+        prefetch_index(from_ref(&self.config), 0);
+    }
+
+    /// What every input needs but a frame that only passes through.
+    pub fn prefetch_more(&self) {
+        prefetch_index(from_ref(&self.ring), 0);
+        self.ring.prefetch_more();
         prefetch_index(from_ref(&self.failed), 0);
         prefetch_index(from_ref(&self.fingers), 0);
         prefetch_index(from_ref(&self.timers), 0);
         prefetch_index(from_ref(&self.outputs), 0);
-        prefetch_index(from_ref(&self.config), 0);
     }
 
     /// What a frame of this kind that goes to this target needs of the tables.

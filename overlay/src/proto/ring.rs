@@ -115,9 +115,13 @@ impl Ring {
 
     #[cfg(feature = "prefetch")]
     pub(super) fn prefetch(&self) {
+        prefetch_index::prefetch_index(std::slice::from_ref(&self.nearest), 0);
+    }
+
+    #[cfg(feature = "prefetch")]
+    pub(super) fn prefetch_more(&self) {
         prefetch_index::prefetch_index(std::slice::from_ref(&self.asked), 0);
         prefetch_index::prefetch_index(std::slice::from_ref(&self.told), 0);
-        prefetch_index::prefetch_index(std::slice::from_ref(&self.nearest), 0);
     }
 
     #[cfg(feature = "known-bugs")]

@@ -44,8 +44,11 @@ impl World {
             prefetch_index(from_ref(&node.alive), 0);
             prefetch_index(from_ref(&node.place), 0);
             prefetch_index(from_ref(&node.wires), 0);
-            prefetch_index(from_ref(&node.wake), 0);
             node.proto.prefetch();
+            if !matches!(event.what, What::Frame { kind: kind::FIRST_ROUTED.., .. }) {
+                prefetch_index(from_ref(&node.wake), 0);
+                node.proto.prefetch_more();
+            }
         }
         for Event { node, what } in batch(OF_TABLES) {
             let node = &self.nodes[*node as usize];
