@@ -37,7 +37,7 @@ fn a_run_that_is_told_to_stop_says_so() {
 #[cfg(feature = "known-bugs")]
 mod known_bugs {
     use atoll::proto::KnownBug;
-    use sim::invariant::not_lost;
+    use sim::invariant::{not_lost, not_stale};
 
     use super::*;
 
@@ -74,5 +74,10 @@ mod known_bugs {
     #[test]
     fn acknowledging_what_no_successor_has_is_caught() {
         assert_eq!(is_caught(KnownBug::AcknowledgeWithoutCopies, 20), not_lost::NAME);
+    }
+
+    #[test]
+    fn answering_with_what_was_there_before_is_caught() {
+        assert_eq!(is_caught(KnownBug::AnswerFromCache, 20), not_stale::NAME);
     }
 }

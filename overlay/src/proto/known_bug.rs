@@ -24,15 +24,18 @@ pub enum KnownBug {
     ForwardPastTarget,
     /// The owner of a record says that its successors keep it before it has sent them anything, and does not.
     AcknowledgeWithoutCopies,
+    /// The owner of a record answers whoever reads it as it answered the first, whatever was written since.
+    AnswerFromCache,
 }
 
 impl KnownBug {
     /// All of them.
-    pub const ALL: [KnownBug; 4] = [
+    pub const ALL: [KnownBug; 5] = [
         KnownBug::Join2001,
         KnownBug::NotifyWithoutRectify,
         KnownBug::ForwardPastTarget,
         KnownBug::AcknowledgeWithoutCopies,
+        KnownBug::AnswerFromCache,
     ];
 
     /// Its name on the command line.
@@ -42,6 +45,7 @@ impl KnownBug {
             KnownBug::NotifyWithoutRectify => "notify-without-rectify",
             KnownBug::ForwardPastTarget => "forward-past-target",
             KnownBug::AcknowledgeWithoutCopies => "acknowledge-without-copies",
+            KnownBug::AnswerFromCache => "answer-from-cache",
         }
     }
 }

@@ -128,11 +128,23 @@ const SLACK: usize = 32;
 /// Places that the table grows by: a node seldom has a use for twice as many as it had.
 const GROWTH: usize = 4;
 
+/// Seats that stand in the table itself. Where a million nodes take turns, each further place in memory costs one more translation of an
+/// address, more than many lines beside each other.
+#[cfg(feature = "prefetch")]
+const INLINE: usize = 16;
+#[cfg(feature = "prefetch")]
+type Seats = smallvec::SmallVec<[Seat; INLINE]>;
+
+#[cfg(not(feature = "prefetch"))]
+const INLINE: usize = 0;
+#[cfg(not(feature = "prefetch"))]
+type Seats = Vec<Seat>;
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Links {
     places: Vec<Option<Link>>,
     /// By place, as far as there is room for: what is asked most of the link there. Who looks for one link looks here, and at no other.
-    seats: Box<[Seat]>,
+    seats: Seats,
     /// Sorted.
     reach: Vec<Reach>,
     me: Reach,
@@ -151,7 +163,7 @@ pub(super) struct Links {
 impl Links {
     pub(super) fn new(me: Id, max: usize) -> Self {
         let max = u16::try_from(max).unwrap_or(u16::MAX);
-        let (places, seats, reach, marks) = (Vec::new(), Box::default(), Vec::new(), [Reach(0); 7]);
+        let (places, seats, reach, marks) = (Vec::new(), Seats::new(), Vec::new(), [Reach(0); 7]);
         Links { places, seats, reach, me: Reach::new(me, 0), marks, home: 0, taken: 0, max, count: 0 }
     }
 
@@ -278,10 +290,8 @@ impl Links {
         let place = self.seats[..self.places.len()].iter().position(|seat| !seat.is_taken()).unwrap_or_else(|| {
             if self.places.len() == self.seats.len() {
                 self.places.reserve_exact(GROWTH);
-                let mut seats = std::mem::take(&mut self.seats).into_vec();
-                seats.reserve_exact(GROWTH);
-                seats.resize(self.places.len() + GROWTH, Seat::FREE);
-                self.seats = seats.into_boxed_slice();
+                self.seats.reserve_exact(GROWTH);
+                self.seats.resize(self.places.len() + GROWTH, Seat::FREE);
             }
             self.places.push(None);
             self.places.len() - 1
@@ -456,8 +466,9 @@ impl Links {
 
     /// Bytes on the heap.
     pub(super) fn memory(&self) -> usize {
-        let places = self.places.capacity() * size_of::<Option<Link>>() + self.seats.len() * size_of::<Seat>();
-        places + self.reach.capacity() * size_of::<Reach>()
+        let seats = self.seats.capacity();
+        let seats = if seats > INLINE { seats * size_of::<Seat>() } else { 0 };
+        seats + self.places.capacity() * size_of::<Option<Link>>() + self.reach.capacity() * size_of::<Reach>()
     }
 
     /// The index of the first entry at `id` or after it.

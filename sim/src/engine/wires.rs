@@ -6,6 +6,7 @@ use atoll::proto::LinkId;
 use prefetch_index::prefetch_index;
 use rand::seq::IteratorRandom;
 use rand_pcg::Pcg32;
+use smallvec::SmallVec;
 
 /// One end of an open connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +31,12 @@ impl Wire {
     }
 }
 
+/// Ends that stand in the node itself: those of most budgets.
+const INLINE: usize = 16;
+
 /// A node's ends, each in the place that the node gave its link.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wires(Vec<Option<Wire>>);
+pub(super) struct Wires(SmallVec<[Option<Wire>; INLINE]>);
 
 impl Wires {
     pub(super) fn get_mut(&mut self, link: LinkId) -> Option<&mut Wire> {
@@ -76,6 +80,6 @@ impl Wires {
 
     /// Bytes on the heap.
     pub(super) fn memory(&self) -> usize {
-        self.0.capacity() * size_of::<Option<Wire>>()
+        if self.0.spilled() { self.0.capacity() * size_of::<Option<Wire>>() } else { 0 }
     }
 }

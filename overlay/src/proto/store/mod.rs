@@ -71,6 +71,9 @@ pub(super) struct Store {
     /// Nothing where records are kept in memory alone.
     disk: Option<Disk>,
     stats: StoreStats,
+    /// What was answered first, for [`KnownBug::AnswerFromCache`](super::KnownBug::AnswerFromCache).
+    #[cfg(feature = "known-bugs")]
+    cache: std::collections::BTreeMap<Place, crate::record::Record>,
 }
 
 /// What a node stores, and has done for that.
@@ -239,6 +242,8 @@ impl Proto {
                 load: Load::default(),
                 disk: None,
                 stats: StoreStats::default(),
+                #[cfg(feature = "known-bugs")]
+                cache: std::collections::BTreeMap::new(),
             }));
         }
         self.store.as_mut().expect("it was just made")

@@ -57,7 +57,10 @@ impl Proto {
             Ask::Get(slot) => {
                 let place = Place { point: header.dst, slot };
                 let held = self.store.as_ref().and_then(|store| store.table.get(place, seconds(now)));
-                match held.map(|held| held.record.clone()) {
+                let record = held.map(|held| held.record.clone());
+                #[cfg(feature = "known-bugs")]
+                let record = record.map(|record| self.read_wrongly(place, record));
+                match record {
                     Some(record) if self.may_answer(origin, record.cost(), now) => Some(Outcome::Found(record)),
                     Some(_) => Some(Outcome::Refused(StoreRefusal::Busy)),
                     None => Some(Outcome::Absent),
@@ -112,7 +115,18 @@ impl Proto {
         None
     }
 
-    /// With the store's bug, what the owner answers to whoever writes.
+    /// With that bug of the store, what the owner answers to whoever reads.
+    #[cfg(feature = "known-bugs")]
+    fn read_wrongly(&mut self, place: Place, record: Record) -> Record {
+        if self.has(crate::proto::KnownBug::AnswerFromCache)
+            && let Some(store) = &mut self.store
+        {
+            return store.cache.entry(place).or_insert(record).clone();
+        }
+        record
+    }
+
+    /// With that bug of the store, what the owner answers to whoever writes.
     #[cfg(feature = "known-bugs")]
     fn acknowledged_wrongly(&mut self, record: &Record, now: Time) -> Option<Outcome> {
         let others = self.keepers().len() as u8;

@@ -31,6 +31,9 @@ const STORE_HEALS_WITHIN: Duration = Duration::from_secs(90);
 /// How long a request to the store may take.
 const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(11);
 
+/// So often one of them writes an entry, and others read it.
+const WRITES: usize = 2;
+
 /// Members that read what one of them wrote.
 const READERS: usize = 8;
 
@@ -134,16 +137,19 @@ impl Run<'_> {
         let asked = self.store.read_all(&mut self.world, &members);
         self.pass(STORE_ANSWERS_WITHIN)?;
         self.store.check_read(&self.world, &asked)?;
-        let record = self.store.write_entry(&mut self.world, members[0]);
-        let mut waited = Duration::ZERO;
-        while !self.store.has(&record) && waited < STORE_ANSWERS_WITHIN {
-            self.pass(Duration::from_millis(100))?;
-            waited += Duration::from_millis(100);
+        for _ in 0..WRITES {
+            let record = self.store.write_entry(&mut self.world, members[0]);
+            let mut waited = Duration::ZERO;
+            while !self.store.has(&record) && waited < STORE_ANSWERS_WITHIN {
+                self.pass(Duration::from_millis(100))?;
+                waited += Duration::from_millis(100);
+            }
+            let readers = &members[..members.len().min(READERS)];
+            let asked = self.store.read(&mut self.world, readers, &record);
+            self.pass(STORE_ANSWERS_WITHIN)?;
+            self.store.check_fresh(&record, &asked)?;
         }
-        let readers = &members[..members.len().min(READERS)];
-        let asked = self.store.read(&mut self.world, readers, &record);
-        self.pass(STORE_ANSWERS_WITHIN)?;
-        self.store.check_fresh(&record, &asked)
+        Ok(())
     }
 
     fn pass(&mut self, time: Duration) -> Result<(), Broken> {
