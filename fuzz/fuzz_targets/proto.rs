@@ -364,7 +364,9 @@ fn ids(input: &mut Unstructured<'_>, most: usize) -> Result<Vec<Id>> {
 }
 
 fn view(input: &mut Unstructured<'_>) -> Result<RingView> {
-    Ok(RingView { member: input.ratio(7, 8)?, predecessors: ids(input, 2)?.into(), successors: ids(input, 10)?.into() })
+    let member = input.ratio(7, 8)?;
+    let (predecessors, successors) = (ids(input, 2)?.into_iter().collect(), ids(input, 10)?.into_iter().collect());
+    Ok(RingView { member, predecessors, successors })
 }
 
 fn dial(input: &mut Unstructured<'_>) -> Result<Dial> {

@@ -96,7 +96,11 @@ fn time_all(caches: &str, mut nodes: Vec<Proto>, now: Time) {
     });
     handle("handle a pong", &|node, peer, _| (Header::new(kind::PONG, peer, node.id()), Message::Pong));
     handle("handle a ring that is not news", &|node, peer, _| {
-        let view = RingView { member: true, predecessors: [].into(), successors: [peer.plus(1)].into() };
+        let view = RingView {
+            member: true,
+            predecessors: [].into_iter().collect(),
+            successors: [peer.plus(1)].into_iter().collect(),
+        };
         (Header::new(kind::RING, peer, node.id()), Message::Ring(view.into()))
     });
     handle("handle a list of other neighbours", &|node, peer, rng| {

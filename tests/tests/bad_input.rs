@@ -22,7 +22,11 @@ const SOON: Duration = Duration::from_secs(10);
 /// A frame of every kind, true in form, from `src` to `dst`.
 fn proper_frames(src: Id, dst: Id) -> Vec<BytesMut> {
     let ids = |count: usize| (0..count as u64).map(|n| Id::new(n * 0x1_0000_0001)).collect::<Vec<Id>>();
-    let view = RingView { member: true, predecessors: ids(2).into(), successors: ids(MAX_SUCCESSORS).into() };
+    let view = RingView {
+        member: true,
+        predecessors: ids(2).into_iter().collect(),
+        successors: ids(MAX_SUCCESSORS).into_iter().collect(),
+    };
     let view = Arc::new(view);
     let dial = |step| Message::Dial(Dial { attempt: 7, step });
     let messages = [

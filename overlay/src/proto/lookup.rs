@@ -34,7 +34,7 @@ pub struct Owner {
     /// Hops that the request took to it.
     pub hops: u8,
     /// Its neighbours, as it says.
-    pub view: RingView,
+    pub view: Arc<RingView>,
 }
 
 /// The answer to a request of the application.
@@ -299,7 +299,7 @@ impl Proto {
             Why::Finger(index) | Why::Seek(index) => self.on_finger_found(index, from, now),
             Why::Row(row, token) => self.on_row_found(row, token, from, now),
             Why::Application(token) => {
-                let owner = Owner { id: from, hops: found.hops, view: Arc::unwrap_or_clone(found.view) };
+                let owner = Owner { id: from, hops: found.hops, view: found.view };
                 self.answer(token, Answer::Lookup(Ok(owner)));
             }
             Why::Sample | Why::Trace(_) => {}
@@ -415,7 +415,7 @@ mod tests {
         // The ring leads to it, so that answers need no way of their own.
         let before = proto.peers().find(|peer| peer.id == Id::new(900)).expect("a neighbour").link;
         let successors = [proto.id()].into_iter().chain(neighbours[..7].iter().copied()).collect();
-        let view = RingView { member: true, predecessors: [].into(), successors };
+        let view = RingView { member: true, predecessors: [].into_iter().collect(), successors };
         hears(&mut proto, before, Id::new(900), Message::Ring(view.into()));
         let now = Time(3_000_000);
         proto.handle_timeout(now);

@@ -45,20 +45,16 @@ impl Proto {
     pub fn prefetch_for_frame(&self, kind: u8, target: Id) {
         self.links.prefetch_seats();
         match kind {
-            kind::FIRST_ROUTED.. => return self.links.prefetch_way(target),
+            kind::FIRST_ROUTED.. => self.links.prefetch_way(target),
             kind::NEIGHBOURS => self.links.prefetch_reach(),
             _ => self.links.prefetch_home(),
         }
-        prefetch_index(&self.ring.successors, 0);
-        prefetch_index(&self.ring.predecessors, 0);
     }
 
     /// What the next timer needs of the tables, or the end of a link.
     pub fn prefetch_for_timeout(&self) {
         prefetch_index(from_ref(&self.lookups), 0);
         self.fingers.prefetch();
-        prefetch_index(&self.ring.successors, 0);
-        prefetch_index(&self.ring.predecessors, 0);
         self.links.prefetch_seats();
         if !matches!(self.timers.next(), Some((_, Timer::Gossip))) {
             let places = self.links.places();

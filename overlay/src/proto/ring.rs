@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use rand::seq::IteratorRandom;
 
 use super::failed::Verdict;
@@ -20,7 +21,7 @@ use super::links::{LinkId, Route};
 use super::timer::{Time, Timer};
 use super::{Event, Output, Phase, Proto};
 use crate::id::Id;
-use crate::wire::{Message, Purpose, RingView, Role};
+use crate::wire::{MAX_PREDECESSORS, MAX_SUCCESSORS, Message, Purpose, RingView, Role};
 
 /// Neighbours on each side that a node holds links to.
 pub(super) const NEAR: usize = 2;
@@ -51,9 +52,9 @@ enum Untold {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Ring {
     /// The nearest first, at most [`NEAR`].
-    pub(super) predecessors: Arc<[Id]>,
+    pub(super) predecessors: ArrayVec<Id, MAX_PREDECESSORS>,
     /// The nearest first.
-    pub(super) successors: Arc<[Id]>,
+    pub(super) successors: ArrayVec<Id, MAX_SUCCESSORS>,
     /// The first of both lists: all that most frames ask for.
     nearest: (Option<Id>, Option<Id>),
     /// Nodes that may be nearer, and the member of another ring through which to reach them.
@@ -108,8 +109,8 @@ impl Ring {
             return;
         }
         self.nearest = (predecessors.first().copied(), successors.first().copied());
-        self.predecessors = predecessors.into();
-        self.successors = successors.into();
+        self.predecessors = predecessors.into_iter().take(MAX_PREDECESSORS).collect();
+        self.successors = successors.into_iter().take(MAX_SUCCESSORS).collect();
         self.unsettled = true;
     }
 
@@ -122,6 +123,8 @@ impl Ring {
     pub(super) fn prefetch_more(&self) {
         prefetch_index::prefetch_index(std::slice::from_ref(&self.asked), 0);
         prefetch_index::prefetch_index(std::slice::from_ref(&self.told), 0);
+        prefetch_index::prefetch_index(&self.predecessors, 0);
+        prefetch_index::prefetch_index(&self.successors, 0);
     }
 
     #[cfg(feature = "known-bugs")]
@@ -164,8 +167,8 @@ impl Proto {
     pub(super) fn view(&self) -> Arc<RingView> {
         Arc::new(RingView {
             member: self.phase == Phase::Member,
-            predecessors: Arc::clone(&self.ring.predecessors),
-            successors: Arc::clone(&self.ring.successors),
+            predecessors: self.ring.predecessors.clone(),
+            successors: self.ring.successors.clone(),
         })
     }
 
@@ -546,8 +549,9 @@ mod tests {
     use crate::wire::Frame;
 
     fn view(predecessors: &[u64], successors: &[u64]) -> Message {
-        let ids = |ids: &[u64]| ids.iter().copied().map(Id::new).collect();
-        Message::Ring(Arc::new(RingView { member: true, predecessors: ids(predecessors), successors: ids(successors) }))
+        let predecessors = predecessors.iter().copied().map(Id::new).collect();
+        let successors = successors.iter().copied().map(Id::new).collect();
+        Message::Ring(Arc::new(RingView { member: true, predecessors, successors }))
     }
 
     /// Who is told of the ring when the successor 110 of 100, which stands between 80, 90, 110 and 120, says that these follow it.

@@ -288,7 +288,8 @@ mod tests {
         let [before, after] = linked_members(&mut proto, [150, 300]);
         for (link, peer) in [(before, 150), (after, 300)] {
             let me = [Id::new(200)];
-            let view = RingView { member: true, predecessors: me.into(), successors: me.into() };
+            let view =
+                RingView { member: true, predecessors: me.into_iter().collect(), successors: me.into_iter().collect() };
             hears(&mut proto, link, Id::new(peer), Message::Ring(view.into()));
         }
         assert_eq!(proto.predecessors()[0], Id::new(150));
@@ -304,7 +305,11 @@ mod tests {
     fn a_frame_is_not_at_its_end_where_there_is_no_link_to_the_successor() {
         let mut proto = member(200, 16);
         let [link, other] = linked_members(&mut proto, [150, 100]);
-        let view = RingView { member: true, predecessors: [].into(), successors: [200, 300].map(Id::new).into() };
+        let view = RingView {
+            member: true,
+            predecessors: [].into_iter().collect(),
+            successors: [200, 300].map(Id::new).into_iter().collect(),
+        };
         hears(&mut proto, link, Id::new(150), Message::Ring(view.into()));
         assert_eq!(proto.successors()[0], Id::new(300));
         let mut header = frame(250, Flags::default());

@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 
 use super::channel::check_tree;
 use super::envelope::Envelope;
-use super::message::{Found, Message, Neighbours, RingView, Step, kind};
+use super::message::{Message, Neighbours, Step, kind};
 use super::store::record_bytes;
 use super::store::{check_parcel, check_replicate, check_store, check_stored};
-use super::{Header, MAX_ALTERNATIVES, MAX_DESCRIPTION, MAX_FRAME, MAX_NEIGHBOURS, MAX_SUCCESSORS, MAX_TRACE, Trace};
+use super::{Header, MAX_ALTERNATIVES, MAX_DESCRIPTION, MAX_FRAME, MAX_NEIGHBOURS, MAX_TRACE, Trace};
 use crate::record::Record;
 
 /// A frame: a header and a body.
@@ -132,8 +132,8 @@ fn decode_body(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
             Message::Neighbours(list)
         }
         kind::ASK_RING => Message::AskRing,
-        kind::RING => Message::Ring(take_view(&body)?),
-        kind::LEAVE => Message::Leave(take_view(&body)?),
+        kind::RING => Message::Ring(take(&body)?),
+        kind::LEAVE => Message::Leave(take(&body)?),
         kind::CLOSE => Message::Close,
         kind::TREE => {
             let tree = take(&body)?;
@@ -142,11 +142,7 @@ fn decode_body(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
         }
         kind::ENVELOPE => Message::Envelope(Arc::new(Envelope::decode(body)?)),
         kind::FIND => Message::Find(take(&body)?),
-        kind::FOUND => {
-            let found: Found = take(&body)?;
-            check_view(&found.view)?;
-            Message::Found(found)
-        }
+        kind::FOUND => Message::Found(take(&body)?),
         kind::DIAL => {
             let dial: super::Dial = take(&body)?;
             match &dial.step {
@@ -195,21 +191,10 @@ fn take<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     postcard::take_from_bytes(body).map(|(value, _)| value).map_err(|_| DecodeError::Body)
 }
 
-fn take_view(body: &[u8]) -> Result<Arc<RingView>, DecodeError> {
-    let view: Arc<RingView> = take(body)?;
-    check_view(&view)?;
-    Ok(view)
-}
-
 fn take_trace(body: &[u8]) -> Result<Trace, DecodeError> {
     let trace: Trace = take(body)?;
     at_most(trace.hops.len(), MAX_TRACE)?;
     Ok(trace)
-}
-
-fn check_view(view: &RingView) -> Result<(), DecodeError> {
-    at_most(view.predecessors.len(), 2)?;
-    at_most(view.successors.len(), MAX_SUCCESSORS)
 }
 
 fn at_most(length: usize, limit: usize) -> Result<(), DecodeError> {
@@ -221,9 +206,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{
-        Ask, ChannelId, Dial, Flags, Head, Join, JoinRefusal, Label, Listed, MAX_HEADS, MAX_LISTED, MAX_PARCEL_PARTS,
-        MAX_PARTS, MAX_PATH, MAX_RANGES, Outcome, PART_BYTES, Parcel, Part, Proof, Published, Purpose, Refusal,
-        Replicate, Role, Store, StoreRefusal, Stored, Terms, Tree, Unreachable, Via,
+        Ask, ChannelId, Dial, Flags, Found, Head, Join, JoinRefusal, Label, Listed, MAX_HEADS, MAX_LISTED,
+        MAX_PARCEL_PARTS, MAX_PARTS, MAX_PATH, MAX_PREDECESSORS, MAX_RANGES, MAX_SUCCESSORS, Outcome, PART_BYTES,
+        Parcel, Part, Proof, Published, Purpose, Refusal, Replicate, RingView, Role, Store, StoreRefusal, Stored,
+        Terms, Tree, Unreachable, Via,
     };
     use super::*;
     use crate::id::Id;
@@ -239,10 +225,12 @@ mod tests {
     }
 
     fn view() -> impl Strategy<Value = RingView> {
-        (any::<bool>(), ids(2), ids(MAX_SUCCESSORS)).prop_map(|(member, predecessors, successors)| RingView {
-            member,
-            predecessors: predecessors.into(),
-            successors: successors.into(),
+        (any::<bool>(), ids(MAX_PREDECESSORS), ids(MAX_SUCCESSORS)).prop_map(|(member, predecessors, successors)| {
+            RingView {
+                member,
+                predecessors: predecessors.into_iter().collect(),
+                successors: successors.into_iter().collect(),
+            }
         })
     }
 

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::channel::Tree;
 use super::envelope::Envelope;
 use super::store::{Parcel, Replicate, Store, Stored};
+use super::{MAX_PREDECESSORS, MAX_SUCCESSORS};
 use crate::id::Id;
 
 /// The kinds of frames. The numbers are the wire's; they are never used again for something else.
@@ -170,10 +172,10 @@ pub struct Neighbours {
 pub struct RingView {
     /// Whether the node is a member of the ring; one that joins is not yet.
     pub member: bool,
-    /// Its predecessors, the nearest first, at most 2.
-    pub predecessors: Arc<[Id]>,
-    /// Its successor list, the nearest first, at most [`MAX_SUCCESSORS`](super::MAX_SUCCESSORS).
-    pub successors: Arc<[Id]>,
+    /// Its predecessors, the nearest first.
+    pub predecessors: ArrayVec<Id, MAX_PREDECESSORS>,
+    /// Its successor list, the nearest first.
+    pub successors: ArrayVec<Id, MAX_SUCCESSORS>,
 }
 
 /// The answer to a lookup.

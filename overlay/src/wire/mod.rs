@@ -30,6 +30,9 @@ pub const MAX_DATAGRAM: usize = MAX_FRAME - header::MAX_HEADER;
 /// Ids in a list of neighbours at most: one for each link of the best-connected nodes.
 pub const MAX_NEIGHBOURS: usize = 128;
 
+/// Ids in a list of predecessors at most.
+pub const MAX_PREDECESSORS: usize = 2;
+
 /// Ids in a successor list at most.
 pub const MAX_SUCCESSORS: usize = 32;
 

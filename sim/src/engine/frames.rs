@@ -48,14 +48,6 @@ impl Frames {
         self.places[at.0 as usize].header.target()
     }
 
-    /// Has the caches fetch what [`Frames::prefetch_body`] has fetched leads to.
-    pub(super) fn prefetch_body_further(&self, at: FrameAt) {
-        if let Message::Ring(view) = &self.places[at.0 as usize].message {
-            prefetch_index(&view.predecessors, 0);
-            prefetch_index(&view.successors, 0);
-        }
-    }
-
     /// Has the caches fetch what a frame that has been fetched leads to.
     pub(super) fn prefetch_body(&self, at: FrameAt) {
         match &self.places[at.0 as usize].message {
@@ -63,7 +55,12 @@ impl Frames {
                 prefetch_index(&neighbours.ids, 0);
                 prefetch_index(&neighbours.ids, neighbours.ids.len() / 2);
             }
-            Message::Ring(view) => prefetch_index(from_ref(&**view), 0),
+            Message::Ring(view) => {
+                prefetch_index(&view.predecessors, 0);
+                prefetch_index(&view.successors, 0);
+                prefetch_index(from_ref(&view.successors), 0);
+                prefetch_index(from_ref(&view.member), 0);
+            }
             _ => {}
         }
     }

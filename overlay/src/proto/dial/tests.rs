@@ -7,8 +7,9 @@ use crate::wire::{Neighbours, RingView};
 
 /// A member says who its neighbours are on the ring, and to whom it has links.
 fn tells(proto: &mut Proto, link: LinkId, peer: u64, predecessors: &[u64], successors: &[u64]) {
-    let ids = |ids: &[u64]| ids.iter().copied().map(Id::new).collect();
-    let view = RingView { member: true, predecessors: ids(predecessors), successors: ids(successors) };
+    let predecessors = predecessors.iter().copied().map(Id::new).collect();
+    let successors = successors.iter().copied().map(Id::new).collect();
+    let view = RingView { member: true, predecessors, successors };
     hears(proto, link, Id::new(peer), Message::Ring(Arc::new(view)));
     let list = Neighbours { member: true, room: 0, ids: [].into() };
     hears(proto, link, Id::new(peer), Message::Neighbours(list));

@@ -86,7 +86,7 @@ fn copies_from_afar_are_refused_and_its_questions_not_answered() {
     for (id, link) in (1..=8u64).zip(links) {
         let view = RingView {
             member: true,
-            predecessors: [Id::new(100 + (id - 1) * 1000)].into(),
+            predecessors: [Id::new(100 + (id - 1) * 1000)].into_iter().collect(),
             successors: (id + 1..=id + 8).map(|next| Id::new(100 + next * 1000)).collect(),
         };
         hears(&mut proto, link, Id::new(100 + id * 1000), Message::Ring(view.into()));
@@ -177,7 +177,11 @@ fn who_does_not_answer_keeps_no_parcels_for_others_waiting() {
     let mut proto = member(100, 16);
     let (peer, dead) = (Id::new(200), Id::new(300));
     let link = linked(&mut proto, peer);
-    let view = RingView { member: true, predecessors: vec![peer].into(), successors: [dead, Id::new(100)].into() };
+    let view = RingView {
+        member: true,
+        predecessors: [peer].into_iter().collect(),
+        successors: [dead, Id::new(100)].into_iter().collect(),
+    };
     hears(&mut proto, link, peer, Message::Ring(view.into()));
     outputs(&mut proto);
     /// By then nobody is to get anything any more.

@@ -13,19 +13,16 @@ use crate::engine::event::{Event, What};
 pub(super) const BATCH: usize = 16;
 
 /// How many events ahead the caches are told of the event itself.
-const OF_EVENT: usize = 72;
+const OF_EVENT: usize = 64;
 
 /// Of its frame.
-const OF_FRAME: usize = 56;
+const OF_FRAME: usize = 48;
 
 /// Of its node.
-const OF_NODE: usize = 40;
+const OF_NODE: usize = 32;
 
 /// Of that one's tables.
-const OF_TABLES: usize = 24;
-
-/// Of what its frame's body leads to.
-const OF_BODY: usize = 8;
+const OF_TABLES: usize = 16;
 
 impl World {
     /// Has the caches fetch what events that come soon will need. Call this every [`BATCH`] events.
@@ -58,16 +55,12 @@ impl World {
                 continue;
             };
             node.proto.prefetch_for_frame(*kind, self.frames.target(*frame));
-            if *kind < kind::FIRST_ROUTED {
-                node.wires.prefetch(*link);
-                self.frames.prefetch_body(*frame);
-            } else {
-                node.wires.prefetch_all();
-            }
-        }
-        for event in batch(OF_BODY) {
-            if let What::Frame { kind: ..kind::FIRST_ROUTED, frame, .. } = event.what {
-                self.frames.prefetch_body_further(frame);
+            self.frames.prefetch_body(*frame);
+            match *kind {
+                kind::FIRST_ROUTED.. => node.wires.prefetch_all(),
+                // Most of these are not answered.
+                kind::NEIGHBOURS | kind::RING => {}
+                _ => node.wires.prefetch(*link),
             }
         }
     }
