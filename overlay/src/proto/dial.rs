@@ -317,7 +317,7 @@ impl Proto {
 
     /// Those are named instead that stand nearest to the peer; or, where it wants a finger, that have room.
     pub(super) fn refuse(&mut self, to: Id, route: Route, attempt: u32, reason: Refusal, purpose: Purpose, now: Time) {
-        let will_do = |seat: &Seat| seat.peer != to && (purpose != Purpose::Finger || seat.room > 0);
+        let will_do = |seat: &&Seat| seat.peer != to && (purpose != Purpose::Finger || seat.room > 0);
         let mut alternatives: Vec<Id> = self.links.members().filter(will_do).map(|seat| seat.peer).collect();
         alternatives.sort_unstable_by_key(|id| id.distance(to));
         alternatives.truncate(MAX_ALTERNATIVES);
@@ -452,7 +452,7 @@ impl Proto {
         if !asked && link.state == State::Requested && link.purpose == Purpose::Ring {
             return false;
         }
-        let lively = |seat: &Seat| now.since(seat.heard_at) <= self.config.heartbeat_every * 3 / 2;
+        let lively = |seat: &&Seat| now.since(seat.heard_at) <= self.config.heartbeat_every * 3 / 2;
         let is_only = || self.links.members().filter(lively).map(|seat| seat.link).eq([link.id]);
         let is_last = !self.config.heartbeat_every.is_zero() && is_only();
         !is_last && (purpose != Purpose::Join || now.since(link.since) > SETTLED)
@@ -481,7 +481,7 @@ impl Proto {
         let agreed = link.dialled && link.state != State::Requested;
         let needed = !link.dialled && self.is_own_arc(link.peer);
         let meant = link.is_open() || link.purpose == Purpose::Ring;
-        let stranger = |other: &Seat| other.role() == Role::Member && !other.is_member();
+        let stranger = |other: &&Seat| other.role() == Role::Member && !other.is_member();
         let strangers = self.links.open().filter(stranger).map(|seat| seat.peer);
         young && meant && (agreed || needed) && self.is_near(link.peer) && self.is_near_among(link.peer, strangers)
     }

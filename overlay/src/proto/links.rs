@@ -172,18 +172,18 @@ impl Links {
     }
 
     /// What is asked most of all links.
-    pub(super) fn seats(&self) -> impl Iterator<Item = Seat> + Clone {
-        self.seats.iter().copied().filter(|seat| seat.is_taken())
+    pub(super) fn seats(&self) -> impl Iterator<Item = &Seat> + Clone {
+        self.seats.iter().filter(|seat| seat.is_taken())
     }
 
     /// The same of those that are open.
-    pub(super) fn open(&self) -> impl Iterator<Item = Seat> + Clone {
-        self.seats().filter(|seat| seat.is_open())
+    pub(super) fn open(&self) -> impl Iterator<Item = &Seat> + Clone {
+        self.seats.iter().filter(|seat| seat.is_open())
     }
 
     /// The same of open links to members of the ring.
-    pub(super) fn members(&self) -> impl Iterator<Item = Seat> + Clone {
-        self.open().filter(|seat| seat.is_member())
+    pub(super) fn members(&self) -> impl Iterator<Item = &Seat> + Clone {
+        self.seats.iter().filter(|seat| seat.is_open_to_member())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -226,8 +226,8 @@ impl Links {
     }
 
     /// What holds of the link in this place.
-    pub(super) fn seat(&self, place: usize) -> Seat {
-        self.seats.get(place).copied().unwrap_or(Seat::FREE)
+    pub(super) fn seat(&self, place: usize) -> &Seat {
+        self.seats.get(place).unwrap_or(&Seat::FREE)
     }
 
     /// What holds of this link.
@@ -281,7 +281,7 @@ impl Links {
 
     /// Whether there is an open link to this peer, and the peer is a member.
     pub(super) fn is_open_to_member(&self, peer: Id) -> bool {
-        self.seat_to(peer).is_some_and(|seat| seat.is_open() && seat.is_member())
+        self.seat_to(peer).is_some_and(Seat::is_open_to_member)
     }
 
     /// Takes a place. The caller has made room.
@@ -401,7 +401,7 @@ impl Links {
 
     /// The link that promises to come nearest to `target`, on either side or `clockwise` only, among those that `eligible`
     /// allows; it is asked about each link and the id that the link leads to. O(log n) when the first candidate is allowed.
-    pub(super) fn nearest(&self, target: Id, clockwise: bool, eligible: impl Fn(Seat, Id) -> bool) -> Option<Step> {
+    pub(super) fn nearest(&self, target: Id, clockwise: bool, eligible: impl Fn(&Seat, Id) -> bool) -> Option<Step> {
         let length = self.reach.len();
         let start = self.reach_from(target);
         let (mut up, mut down) = (0, 0);

@@ -109,8 +109,7 @@ impl Ring {
             return;
         }
         self.nearest = (predecessors.first().copied(), successors.first().copied());
-        self.predecessors = predecessors.into_iter().take(MAX_PREDECESSORS).collect();
-        self.successors = successors.into_iter().take(MAX_SUCCESSORS).collect();
+        (self.predecessors, self.successors) = (first_of(&predecessors), first_of(&successors));
         self.unsettled = true;
     }
 
@@ -167,8 +166,8 @@ impl Proto {
     pub(super) fn view(&self) -> Arc<RingView> {
         Arc::new(RingView {
             member: self.phase == Phase::Member,
-            predecessors: self.ring.predecessors.clone(),
-            successors: self.ring.successors.clone(),
+            predecessors: first_of(&self.ring.predecessors),
+            successors: first_of(&self.ring.successors),
         })
     }
 
@@ -540,6 +539,14 @@ impl Proto {
     fn random_member_link(&mut self) -> Option<LinkId> {
         self.links.members().map(|seat| seat.link).choose(&mut self.rng)
     }
+}
+
+/// As many as there is room for.
+fn first_of<const N: usize>(ids: &[Id]) -> ArrayVec<Id, N> {
+    let mut first = ArrayVec::new();
+    let whole = first.try_extend_from_slice(&ids[..ids.len().min(N)]);
+    debug_assert!(whole.is_ok(), "there is room for them");
+    first
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ impl Proto {
             return self.chord_hop(header, target, exact, avoid);
         }
         // A neighbour says that it has a link to the target: it knows better than the arcs, which lag behind while nodes join.
-        let usable = |seat: Seat| seat.may_forward() && !avoid.contains(&seat.link);
+        let usable = |seat: &Seat| seat.may_forward() && !avoid.contains(&seat.link);
         let promised = || self.links.places_leading_to(target).any(|place| usable(self.links.seat(place)));
         if exact && header.bound > 0 && promised() {
             return self.greedy(header, target, avoid);
@@ -129,7 +129,7 @@ impl Proto {
         self.greedy(header, target, avoid)
     }
 
-    fn nearest_step(&self, target: Id, eligible: impl Fn(Seat, Id) -> bool) -> Option<Step> {
+    fn nearest_step(&self, target: Id, eligible: impl Fn(&Seat, Id) -> bool) -> Option<Step> {
         self.links.nearest(target, self.config.routing != Routing::BothWays, eligible)
     }
 
@@ -186,7 +186,7 @@ impl Proto {
     }
 
     fn greedy(&self, header: &mut Header, target: Id, avoid: &[LinkId]) -> Hop {
-        let fresh = |seat: Seat, id: Id| !avoid.contains(&seat.link) && may_visit(seat, id, &header.trail);
+        let fresh = |seat: &Seat, id: Id| !avoid.contains(&seat.link) && may_visit(seat, id, &header.trail);
         let bound = header.bound;
         let improves = |step: &Step| step.promise < bound || (step.direct && step.promise == bound);
         let reliable = self.nearest_step(target, |seat, id| !seat.is_suspect() && fresh(seat, id)).filter(improves);
@@ -240,7 +240,7 @@ fn is_exact(header: &Header) -> bool {
 }
 
 /// Whether a frame that has been to these nodes may be sent over this link, for the sake of a node that it leads to.
-fn may_visit(seat: Seat, leads_to: Id, trail: &[Id]) -> bool {
+fn may_visit(seat: &Seat, leads_to: Id, trail: &[Id]) -> bool {
     seat.may_forward() && !trail.contains(&seat.peer) && !trail.contains(&leads_to)
 }
 

@@ -55,47 +55,51 @@ impl Seat {
         *self = Seat { heard_at: self.heard_at, room: self.room, ..Seat::of(link) };
     }
 
-    pub(super) fn is_taken(self) -> bool {
+    pub(super) fn is_taken(&self) -> bool {
         self.has(TAKEN)
     }
 
     /// Whether this is the link to that peer.
-    pub(super) fn leads_to(self, peer: Id) -> bool {
+    pub(super) fn leads_to(&self, peer: Id) -> bool {
         self.peer == peer && self.is_taken()
     }
 
-    pub(super) fn is_open(self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.has(OPEN)
     }
 
-    pub(super) fn role(self) -> Role {
+    pub(super) fn role(&self) -> Role {
         if self.has(NO_LEAF) { Role::Member } else { Role::Leaf }
     }
 
-    pub(super) fn is_member(self) -> bool {
+    pub(super) fn is_member(&self) -> bool {
         self.has(MEMBER)
     }
 
-    pub(super) fn is_suspect(self) -> bool {
+    pub(super) fn is_open_to_member(&self) -> bool {
+        self.has(OPEN | MEMBER)
+    }
+
+    pub(super) fn is_suspect(&self) -> bool {
         self.has(SUSPECT)
     }
 
     /// Whether the peer has been heard, and has not been silent for long since.
-    pub(super) fn is_lively(self) -> bool {
+    pub(super) fn is_lively(&self) -> bool {
         self.has(HEARD) && !self.is_suspect()
     }
 
     /// Whether this side dialled.
-    pub(super) fn is_dialled(self) -> bool {
+    pub(super) fn is_dialled(&self) -> bool {
         self.has(DIALLED)
     }
 
     /// Whether frames of others may be sent there.
-    pub(super) fn may_forward(self) -> bool {
+    pub(super) fn may_forward(&self) -> bool {
         self.has(OPEN | MEMBER | NO_LEAF)
     }
 
-    fn has(self, flags: u8) -> bool {
+    fn has(&self, flags: u8) -> bool {
         self.flags & flags == flags
     }
 }

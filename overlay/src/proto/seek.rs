@@ -35,7 +35,7 @@ impl Proto {
     /// Links that this node could still accept for a finger: the last places are kept for the ring's own needs.
     pub(super) fn room(&self) -> usize {
         let free = self.links.max().saturating_sub(self.links.len());
-        let for_ring = |seat: &Seat| seat.purpose == Purpose::Ring || self.is_near(seat.peer);
+        let for_ring = |seat: &&Seat| seat.purpose == Purpose::Ring || self.is_near(seat.peer);
         let most = 2 * ring::NEAR;
         let kept = if free == 0 { 0 } else { most - self.links.seats().filter(for_ring).take(most).count() };
         free.saturating_sub(kept)
@@ -79,7 +79,7 @@ impl Proto {
         let weight = |room: usize| if room < least.into() { 0 } else { weight(room) };
         let own = if fits(self.me) && !self.links.has(seeker) { weight(self.room()) } else { 0 };
         let linked: Vec<usize> = self.links.places_leading_to(seeker).collect();
-        let usable = |seat: &Seat| {
+        let usable = |seat: &&Seat| {
             seat.may_forward() && !seat.is_suspect() && fits(seat.peer) && !linked.contains(&seat.link.place())
         };
         let others = self.links.members().filter(usable).map(|seat| (seat.link, weight(seat.room.into())));
