@@ -92,7 +92,8 @@ fn lookups_find_a_way_around_nodes_that_drop_what_they_should_forward() {
 
 #[test]
 fn a_million_nodes_with_16_links_stand_in_memory() {
-    assert!(size_of::<Proto>() <= 552, "a node without its tables takes {} bytes", size_of::<Proto>());
+    // Its seats and the lists of the ring among them.
+    assert!(size_of::<Proto>() <= 1280, "a node without its tables on the heap takes {} bytes", size_of::<Proto>());
     let world = ring(300, &Config::with_links(16), 101);
     let bytes: usize = world.nodes.iter().map(|node| node.proto.memory()).sum();
     let mean = bytes / world.nodes.len();

@@ -139,8 +139,7 @@ impl Ring {
 
     /// Bytes on the heap.
     pub(super) fn memory(&self) -> usize {
-        (self.predecessors.len() + self.successors.len()) * size_of::<Id>()
-            + self.hints.capacity() * size_of::<(Id, Option<Id>)>()
+        self.hints.capacity() * size_of::<(Id, Option<Id>)>()
     }
 
     fn remove(&mut self, id: Id) {
