@@ -17,6 +17,12 @@ use crate::output::Output;
 /// How long a message may take before the bench counts as failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The scope of the messages before it begins.
+const SETTLING: &str = "settling";
+
+/// How long such a message may take before the next one is tried.
+const SETTLES_WITHIN: Duration = Duration::from_millis(200);
+
 /// A ring of nodes in this process, a channel on it, one publisher, and what its messages take.
 pub(crate) async fn bench(args: &BenchChannelArgs, output: Output) -> anyhow::Result<()> {
     let door = Door::open(Settings { listen: (Ipv4Addr::LOCALHOST, 0).into(), ..Settings::default() }).await?;
@@ -30,8 +36,9 @@ pub(crate) async fn bench(args: &BenchChannelArgs, output: Output) -> anyhow::Re
         options = options.unsigned();
     }
     let channels = futures::future::try_join_all(nodes.iter().map(|node| node.join(options.clone()))).await?;
+    tokio::time::timeout(PATIENCE, settle(&channels)).await.context("the channel does not reach all nodes")??;
     let readers: Vec<_> =
-        channels[1..].iter().map(|channel| tokio::spawn(read(channel.subscribe_all(), args.count))).collect();
+        channels[1..].iter().map(|channel| tokio::spawn(read(channel.subscribe(""), args.count))).collect();
     let begun = Instant::now();
     flood(&channels[0], args).await?;
     let (mut times, mut lost) = (Vec::new(), 0);
@@ -51,6 +58,19 @@ pub(crate) async fn bench(args: &BenchChannelArgs, output: Output) -> anyhow::Re
     )?;
     futures::future::join_all(nodes.iter().map(Node::close)).await;
     door.close().await;
+    Ok(())
+}
+
+/// Waits until a message of the first reaches all others: nodes that have just started may still find their places on the ring, and a member gets what
+/// is published once it stands in one tree with the publisher.
+async fn settle(channels: &[Channel]) -> anyhow::Result<()> {
+    let mut others: Vec<Subscription> = channels[1..].iter().map(|channel| channel.subscribe(SETTLING)).collect();
+    while !others.is_empty() {
+        channels[0].publish(SETTLING, Vec::new()).await?;
+        let heard = others.iter_mut().map(|other| tokio::time::timeout(SETTLES_WITHIN, other.recv()));
+        let mut missing = futures::future::join_all(heard).await.into_iter().map(|heard| heard.is_err());
+        others.retain(|_| missing.next().unwrap_or_default());
+    }
     Ok(())
 }
 
