@@ -55,8 +55,6 @@ pub(super) struct Ring {
     pub(super) predecessors: ArrayVec<Id, MAX_PREDECESSORS>,
     /// The nearest first.
     pub(super) successors: ArrayVec<Id, MAX_SUCCESSORS>,
-    /// The first of both lists: all that most frames ask for.
-    nearest: (Option<Id>, Option<Id>),
     /// Nodes that may be nearer, and the member of another ring through which to reach them.
     hints: Vec<(Id, Option<Id>)>,
     /// What the neighbours were last told of: their answer may be due.
@@ -72,11 +70,11 @@ pub(super) struct Ring {
 
 impl Ring {
     pub(super) fn predecessor(&self) -> Option<Id> {
-        self.nearest.0
+        self.predecessors.first().copied()
     }
 
     pub(super) fn successor(&self) -> Option<Id> {
-        self.nearest.1
+        self.successors.first().copied()
     }
 
     pub(super) fn is_alone(&self) -> bool {
@@ -108,22 +106,22 @@ impl Ring {
         } else {
             return;
         }
-        self.nearest = (predecessors.first().copied(), successors.first().copied());
         (self.predecessors, self.successors) = (first_of(&predecessors), first_of(&successors));
         self.unsettled = true;
     }
 
     #[cfg(feature = "prefetch")]
     pub(super) fn prefetch(&self) {
-        prefetch_index::prefetch_index(std::slice::from_ref(&self.nearest), 0);
+        prefetch_index::prefetch_index(std::slice::from_ref(&self.predecessors), 0);
+        prefetch_index::prefetch_index(std::slice::from_ref(&self.successors), 0);
+        // Its length stands at its end.
+        prefetch_index::prefetch_index(std::slice::from_ref(&self.successors), 1);
     }
 
     #[cfg(feature = "prefetch")]
     pub(super) fn prefetch_more(&self) {
         prefetch_index::prefetch_index(std::slice::from_ref(&self.asked), 0);
         prefetch_index::prefetch_index(std::slice::from_ref(&self.told), 0);
-        prefetch_index::prefetch_index(&self.predecessors, 0);
-        prefetch_index::prefetch_index(&self.successors, 0);
     }
 
     #[cfg(feature = "known-bugs")]

@@ -56,10 +56,10 @@ impl Frames {
                 prefetch_index(&neighbours.ids, neighbours.ids.len() / 2);
             }
             Message::Ring(view) => {
-                prefetch_index(&view.predecessors, 0);
-                prefetch_index(&view.successors, 0);
+                prefetch_index(from_ref(&**view), 0);
                 prefetch_index(from_ref(&view.successors), 0);
-                prefetch_index(from_ref(&view.member), 0);
+                // The end of the view.
+                prefetch_index(from_ref(&**view), 1);
             }
             _ => {}
         }

@@ -327,11 +327,7 @@ impl World {
             return false;
         };
         self.tick = tick;
-        if self.until_look_ahead == 0 {
-            self.until_look_ahead = ahead::BATCH;
-            self.look_ahead();
-        }
-        self.until_look_ahead -= 1;
+        self.look_ahead_in_batches();
         self.happen(event);
         true
     }

@@ -115,7 +115,7 @@ impl Proto {
         None
     }
 
-    /// With that bug of the store, what the owner answers to whoever reads.
+    /// With `AnswerFromCache`, what the owner answers to whoever reads.
     #[cfg(feature = "known-bugs")]
     fn read_wrongly(&mut self, place: Place, record: Record) -> Record {
         if self.has(crate::proto::KnownBug::AnswerFromCache)
@@ -126,7 +126,7 @@ impl Proto {
         record
     }
 
-    /// With that bug of the store, what the owner answers to whoever writes.
+    /// With `AcknowledgeWithoutCopies`, what the owner answers to whoever writes.
     #[cfg(feature = "known-bugs")]
     fn acknowledged_wrongly(&mut self, record: &Record, now: Time) -> Option<Outcome> {
         let others = self.keepers().len() as u8;

@@ -10,7 +10,7 @@ use crate::engine::event::{Event, What};
 
 /// Events that the caches are told of together: what the misses of one wait for, translations of addresses above all, the others'
 /// wait for at the same time.
-pub(super) const BATCH: usize = 16;
+const BATCH: usize = 16;
 
 /// How many events ahead the caches are told of the event itself.
 const OF_EVENT: usize = 64;
@@ -25,8 +25,16 @@ const OF_NODE: usize = 32;
 const OF_TABLES: usize = 16;
 
 impl World {
-    /// Has the caches fetch what events that come soon will need. Call this every [`BATCH`] events.
-    pub(super) fn look_ahead(&self) {
+    /// Has the caches fetch what events that come soon will need. Call this before each event.
+    pub(super) fn look_ahead_in_batches(&mut self) {
+        if self.until_look_ahead == 0 {
+            self.until_look_ahead = BATCH;
+            self.look_ahead();
+        }
+        self.until_look_ahead -= 1;
+    }
+
+    fn look_ahead(&self) {
         let batch = |distance: usize| self.wheel.ahead(distance).take(BATCH);
         for event in batch(OF_EVENT) {
             prefetch_index(from_ref(event), 0);
